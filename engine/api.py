@@ -1,0 +1,130 @@
+"""What crosses the wire between an editor's side and an engine: plain frozen structs, JSON by msgspec.
+
+The one door between the two houses: `dlsp` knows an engine only through this file, `engine.errors` and `engine.config`.
+All text is Unicode with "\\n" line ends; positions and byte offsets of documents do not appear here at all.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Finish = Literal["complete", "length", "deadline", "cancelled", "superseded"]
+"""How denoising ended: the model closed the hole; a token or line limit closed it; the deadline came first (the text is the
+best so far); the caller went away; a newer request for the same document replaced this one."""
+
+State = Literal["starting", "loading", "downloading", "ready", "busy", "idle", "error"]
+
+
+class Snippet(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of another document that may help, best first in `InfillRequest.snippets`. `path` is for the prompt only."""
+
+    path: str
+    text: str
+
+
+class Hole(msgspec.Struct, frozen=True, kw_only=True):
+    """One place to fill. `after` is the fixed text between this hole and the next one; it is empty for the last hole."""
+
+    max_tokens: int = 64
+    max_lines: int = 1
+    after: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may cost. `deadline_ms` counts from the engine's receipt of the request, 0 means no deadline.
+
+    `prompt_tokens` bounds prefix, suffix and snippets together; 0 leaves it to the model's trained context.
+    """
+
+    deadline_ms: int = 0
+    prompt_tokens: int = 0
+
+
+class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Text around one hole, or around several (`prefix`, hole, its `after`, hole, ..., `suffix`).
+
+    `document` names the document for superseding and reuse: a newer request with the same `client` and `document`
+    replaces an older one. It is opaque to the engine.
+    """
+
+    prefix: str
+    suffix: str = ""
+    holes: tuple[Hole, ...] = (Hole(),)
+    snippets: tuple[Snippet, ...] = ()
+    limits: Limits = Limits()
+    client: str = ""
+    document: str = ""
+    version: int = 0
+    path: str = ""
+    language: str = ""
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes into one hole. `confidence` is the geometric mean probability of its tokens (end token included), 0 to 1."""
+
+    text: str
+    confidence: float
+    tokens: int
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds spent waiting for other requests, on the prompt (tokenizing, encoding the context), and denoising."""
+
+    queue_ms: float = 0.0
+    prompt_ms: float = 0.0
+    denoise_ms: float = 0.0
+
+
+class InfillResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one request, one `Fill` a hole.
+
+    `reason` says why there is no text when there is none (`empty_output`, `deadline`, `cancelled`, `superseded`), and is
+    empty otherwise. `steps` are denoise steps, `forwards` network passes (context encoding included), `reused_tokens`
+    context tokens whose keys and values were still there from an earlier request.
+    """
+
+    fills: tuple[Fill, ...]
+    finish: Finish
+    reason: str = ""
+    steps: int = 0
+    forwards: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    timings: Timings = Timings()
+    model: str = ""
+    device: str = ""
+    length_policy: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text of the first hole."""
+        return self.fills[0].text if self.fills else ""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """One state of an engine. `reason` is machine-readable, `message` one sentence for a person, `progress` 0 to 1 while loading."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    model: str = ""
+    device: str = ""
+    dtype: str = ""
+    progress: float = 0.0
+    pid: int = 0
+    version: str = ""
+
+
+class WireError(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of every HTTP answer that is not a success: the class name from `engine.errors`, one sentence, the next action."""
+
+    type: str
+    message: str
+    action: str = ""
+
+
+def empty_result(finish: Finish, reason: str, model: str = "", device: str = "") -> InfillResult:
+    """An answer without text; invariant 8: it always has a reason."""
+    return InfillResult(fills=(), finish=finish, reason=reason, model=model, device=device)

@@ -1,0 +1,63 @@
+"""Every exception dlsp raises for the world's mistakes. Our own mistakes are asserts.
+
+    DlspError                 one clear sentence; `action` is the next thing to do
+    ├── ConfigError           a limit, option or model fact that makes no sense
+    ├── RequestError          a request that cannot be served as it stands (bad position, empty hole list)
+    ├── CheckpointError       model files missing, corrupt or of an unknown kind
+    │   └── UnknownFamilyError
+    ├── DeviceError           the device asked for cannot be used
+    ├── HostError             the engine host cannot be started, reached or trusted
+    │   └── LoadingError      the host is up but the model is not ready yet
+    ├── DocumentError         a file that is missing, binary or shorter than the position asked for
+    └── Cancelled             the caller went away; never shown to a person
+"""
+
+from __future__ import annotations
+
+
+class DlspError(Exception):
+    """Base of the tree. `str(error)` is one sentence for a person, `action` the command or step that helps."""
+
+    def __init__(self, message: str, action: str = "") -> None:
+        super().__init__(message)
+        self.action = action
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} {self.action}" if self.action else message
+
+
+class ConfigError(DlspError):
+    """A limit, option or model fact that makes no sense."""
+
+
+class RequestError(DlspError):
+    """A request that cannot be served as it stands."""
+
+
+class CheckpointError(DlspError):
+    """Model files missing, corrupt or of an unknown kind."""
+
+
+class UnknownFamilyError(CheckpointError):
+    """A checkpoint whose architecture facts match no known family."""
+
+
+class DeviceError(DlspError):
+    """The device asked for cannot be used."""
+
+
+class HostError(DlspError):
+    """The engine host cannot be started, reached or trusted."""
+
+
+class LoadingError(HostError):
+    """The host is up but the model is not ready yet."""
+
+
+class DocumentError(DlspError):
+    """A file that is missing, binary or shorter than the position asked for."""
+
+
+class Cancelled(DlspError):
+    """The caller went away; nobody is left to be told."""

@@ -1,0 +1,207 @@
+"""The restartable trainer: packed batches, Muon and AdamW, warm-up then hold then linear decay, checkpoints in one file.
+
+Batch number n is drawn from seed and n alone, so a run that is cut off and resumed sees the same data. Knows nothing of
+how a corpus is built or how a model is judged.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import Queue
+
+import msgspec
+import torch
+from torch import nn
+
+from engine.models.config import ModelConfig
+from engine.models.transformer import Transformer
+from engine.train.cuts import Cutter, Window
+from engine.train.loss import packed_loss
+from engine.train.noise import corrupt
+from engine.train.packed import PackedBatch
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. It ends after `steps` steps or `minutes` minutes of training, whichever comes first; the rate follows the nearer end."""
+
+    model: ModelConfig
+    mask_id: int
+    end_id: int
+    document_id: int
+    window: int = 512
+    holes: int = 16
+    canvas: int = 16
+    batch: int = 8
+    steps: int = 100_000
+    minutes: float = 120.0
+    muon_rate: float = 0.02
+    adam_rate: float = 0.003
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    decay_share: float = 0.45
+    checkpoint_minutes: float = 5.0
+    seed: int = 20261121
+    compile: bool = True
+    device: str = "cpu"
+
+
+def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -> PackedBatch:
+    """Corrupt the holes of `windows` and stack everything into tensors."""
+    length = config.window
+    canvas, target, weight, start, end, verify = [], [], [], [], [], []
+    for window in windows:
+        examples = []
+        for (a, b), is_open in zip(window.holes, window.open_end, strict=True):
+            middle = window.tokens[a : a + config.canvas] if is_open else window.tokens[a:b]
+            example = corrupt(middle, config.canvas, config.mask_id, config.end_id, rng)
+            # Without a suffix the text runs on: a hole cut by the window's own end is not told to stop there.
+            known = length - a if is_open else config.canvas
+            examples.append(replace(example, weights=[w if slot < known else 0.0 for slot, w in enumerate(example.weights)]))
+        canvas.append([t for e in examples for t in e.inputs])
+        target.append([t for e in examples for t in e.targets])
+        weight.append([w for e in examples for w in e.weights])
+        verify.append([e.verify for e in examples])
+        start.append([a for a, _ in window.holes])
+        end.append([length if is_open else b for (_, b), is_open in zip(window.holes, window.open_end, strict=True)])
+    tokens = torch.tensor([w.tokens for w in windows])
+    return PackedBatch(
+        tokens, torch.tensor(canvas), torch.tensor(target), torch.tensor(weight), torch.tensor(start), torch.tensor(end), torch.tensor(verify)
+    )
+
+
+def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Iterator[PackedBatch]:
+    """Batches from step `first_step` on, prepared ahead in a thread."""
+    queue: Queue[PackedBatch] = Queue(maxsize=4)
+
+    def fill() -> None:
+        step = first_step
+        while True:
+            rng = random.Random(f"{config.seed}-{step}")
+            queue.put(make_batch([cutter.draw(rng) for _ in range(config.batch)], config, rng))
+            step += 1
+
+    threading.Thread(target=fill, daemon=True).start()
+    while True:
+        yield queue.get()
+
+
+def rate_factor(step: int, progress: float, config: TrainConfig) -> float:
+    """Share of the peak learning rate at `step`, `progress` (0 to 1) through the run."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    return min(1.0, max(0.0, (1.0 - progress) / config.decay_share))
+
+
+def initialise(model: Transformer) -> None:
+    """Normal(0, 0.02) embeddings, scaled normal matrices, zero output projections (so every layer starts as the identity)."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)
+        elif "embed_tokens" in name or "roles" in name:
+            nn.init.normal_(parameter, std=0.02)
+        elif "o_proj" in name or "down_proj" in name:
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+
+
+class Trainer:
+    """Holds model, optimizers and progress; `run` trains until the run's end and writes `state.pt` and `log.jsonl` as it goes."""
+
+    def __init__(self, config: TrainConfig, cutter: Cutter, directory: Path) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.cutter, self.directory = config, cutter, directory
+        self.model = Transformer(config.model).to(config.device)
+        initialise(self.model)
+        matrices = [p for n, p in self.model.named_parameters() if n.startswith("layers.") and p.ndim == 2]
+        others = [p for n, p in self.model.named_parameters() if not (n.startswith("layers.") and p.ndim == 2)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=config.muon_rate, momentum=0.95, weight_decay=config.weight_decay),
+            torch.optim.AdamW(others, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.peaks = [config.muon_rate, config.adam_rate]
+        self.step = 0
+        self.seconds = 0.0
+        directory.mkdir(parents=True, exist_ok=True)
+        if self.state_path.exists():
+            self.resume()
+
+    @property
+    def state_path(self) -> Path:
+        """Where the run is saved."""
+        return self.directory / "state.pt"
+
+    def resume(self) -> None:
+        """Continue from `state.pt`."""
+        state = torch.load(self.state_path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def save(self) -> None:
+        """Write `state.pt`, whole or not at all."""
+        temporary = self.state_path.with_suffix(".tmp")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
+                "step": self.step,
+                "seconds": self.seconds,
+                "config": msgspec.json.encode(self.config).decode(),
+            },
+            temporary,
+        )
+        temporary.replace(self.state_path)
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        return max(self.step / self.config.steps, self.seconds / (60 * self.config.minutes))
+
+    def run(self) -> None:
+        """Train to the end of the run. Safe to kill at any time: at most `checkpoint_minutes` are lost."""
+        config = self.config
+        step_loss = torch.compile(packed_loss) if config.compile else packed_loss
+        source = batches(self.cutter, config, self.step)
+        saved = self.seconds
+        parts_sum, parts_count = torch.zeros(4), 0
+        with (self.directory / "log.jsonl").open("a") as log:
+            while self.progress < 1.0:
+                began = time.monotonic()
+                factor = rate_factor(self.step, self.progress, config)
+                batch = _to(next(source), config.device)
+                with torch.autocast(torch.device(config.device).type, dtype=torch.bfloat16):
+                    loss, parts = step_loss(self.model, batch)
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+                    for group in optimizer.param_groups:
+                        group["lr"] = peak * factor
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                self.step += 1
+                self.seconds += time.monotonic() - began
+                parts_sum += parts.float().cpu()
+                parts_count += 1
+                if parts_count == 20:
+                    mean = (parts_sum / parts_count).tolist()
+                    row = {"step": self.step, "seconds": round(self.seconds, 1), "rate": round(factor, 4)}
+                    row |= dict(zip(("prefix", "suffix", "masked", "verify"), (round(m, 4) for m in mean), strict=True))
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                    parts_sum, parts_count = torch.zeros(4), 0
+                if self.seconds - saved >= 60 * config.checkpoint_minutes:
+                    self.save()
+                    saved = self.seconds
+        self.save()
+
+
+def _to(batch: PackedBatch, device: str) -> PackedBatch:
+    return PackedBatch(*(getattr(batch, name).to(device, non_blocking=True) for name in batch.__slots__))
