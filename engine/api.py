@@ -62,7 +62,11 @@ class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes into one hole. `confidence` is the geometric mean probability of its tokens (end token included), 0 to 1."""
+    """What goes into one hole.
+
+    `confidence` is the model's own estimate that the text is exactly right: the product of the probabilities of its
+    tokens, the end included, 0 to 1. `tokens` counts the tokens of the text.
+    """
 
     text: str
     confidence: float
@@ -115,6 +119,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     progress: float = 0.0
     pid: int = 0
     version: str = ""
+
+
+class HostAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an engine answers: a Unix socket path, or a URL with the bearer token it asks for.
+
+    A starting host prints one as a JSON line: `pid` is its process and `log` the file it writes to (0 and empty for an
+    engine that is no local process).
+    """
+
+    socket: str = ""
+    url: str = ""
+    token: str = ""
+    pid: int = 0
+    log: str = ""
 
 
 class WireError(msgspec.Struct, frozen=True, kw_only=True):

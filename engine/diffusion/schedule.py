@@ -1,0 +1,32 @@
+"""The schedule decides which proposals a step commits.
+
+Confidence-threshold parallel decoding (Fast-dLLM, arXiv 2505.22618): everything at or above the threshold, and always at
+least one slot, so that a canvas of C slots takes at most C steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.diffusion.canvas import Canvas
+from engine.diffusion.sampler import Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdSchedule:
+    """`threshold` for parallel commits. The one slot that is always committed is the best by confidence * left_bias ** rank,
+    rank counting masked slots from the left: 1 is plain confidence order, 0 is strictly left to right."""
+
+    threshold: float = 0.9
+    left_bias: float = 0.0
+
+    def choose(self, canvas: Canvas, proposal: Proposal) -> list[int]:
+        """Slots to commit, ascending. Nothing is chosen behind a chosen end: there the text waits, the end may be wrong."""
+        masked = canvas.masked
+        sure = [s for s in masked if proposal.confidence[s] >= self.threshold]
+        ranked = max(enumerate(masked), key=lambda item: (proposal.confidence[item[1]] * self.left_bias ** item[0], -item[0]))
+        chosen = sorted({*sure, ranked[1]})
+        for index, slot in enumerate(chosen):
+            if proposal.tokens[slot] == canvas.end_id:
+                return chosen[: index + 1]
+        return chosen

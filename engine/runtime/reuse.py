@@ -1,0 +1,72 @@
+"""Reuse: keys and values of prefix and suffix, kept within a request and from one keystroke to the next.
+
+In the split layout a context row depends only on the rows farther from the hole, so what a new request shares with the
+last one of the same document, counted from the far ends, is reused exactly; nothing is approximated.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+
+from engine.models.attention import ROLES
+from engine.models.kv_cache import KVStack
+from engine.models.transformer import Transformer
+
+
+@dataclass(slots=True)
+class Side:
+    """One context stack and the tokens it encodes, far end first."""
+
+    tokens: list[int]
+    stack: KVStack
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRows:
+    """Both stacks of a request, how many of their rows were there before, and the forward passes it took."""
+
+    prefix: KVStack
+    suffix: KVStack
+    reused: int
+    forwards: int
+
+
+class ReuseStore:
+    """Stacks of the most recently used documents."""
+
+    def __init__(self, model: Transformer, documents: int = 8) -> None:
+        self._model, self._limit = model, documents
+        self._sides: OrderedDict[tuple[str, str], dict[int, Side]] = OrderedDict()
+
+    def context(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int]) -> ContextRows:
+        """Stacks for a prefix and a suffix (both in document order), computing only the rows that are new."""
+        sides = self._sides.pop(document, {})
+        prefix, reused_before, first = self._extend(sides.get(1), prefix_ids, 1)
+        suffix, reused_after, second = self._extend(sides.get(-1), suffix_ids[::-1], -1)
+        self._sides[document] = {1: prefix, -1: suffix}
+        while len(self._sides) > self._limit:
+            self._sides.popitem(last=False)
+        return ContextRows(prefix.stack, suffix.stack, reused_before + reused_after, first + second)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._sides.clear()
+
+    def _extend(self, known: Side | None, tokens: list[int], direction: int) -> tuple[Side, int, int]:
+        shared = 0
+        if known is not None:
+            limit = min(len(known.tokens), len(tokens))
+            while shared < limit and known.tokens[shared] == tokens[shared]:
+                shared += 1
+        past = known.stack.crop(shared) if known is not None and shared else None
+        new = tokens[shared:]
+        if not new:
+            return Side(tokens, past if past is not None else KVStack([], [])), shared, 0
+        device = self._model.embed_tokens.weight.device
+        rows = torch.tensor([new], device=device)
+        roles = torch.full_like(rows, ROLES["prefix" if direction > 0 else "suffix"])
+        stack = self._model.encode(rows, direction, past, roles)
+        return Side(tokens, stack), shared, 1

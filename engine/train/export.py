@@ -1,0 +1,28 @@
+"""Turns a training state into a checkpoint that the engine loads: sharded safetensors, config.json, tokenizer.json."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import torch
+
+from engine.models.checkpoint import save
+from engine.models.families import FAMILIES, InfillDefaults, own_config_json
+from engine.models.transformer import Transformer
+from engine.train.bpe import DOCUMENT, END, MASK, PAD
+from engine.train.trainer import TrainConfig
+
+
+def export(state_path: Path, tokenizer_path: Path, destination: Path, name: str, infill: InfillDefaults | None = None) -> None:
+    """Write the network of `state_path` to `destination` in bfloat16."""
+    state = torch.load(state_path, weights_only=True, map_location="cpu")
+    config = msgspec.json.decode(state["config"], type=TrainConfig)
+    network = Transformer(config.model)
+    network.load_state_dict(state["model"])
+    tokens = {"mask": MASK, "end": END, "pad": PAD, "document": DOCUMENT}
+    defaults = infill or InfillDefaults(canvas=config.canvas, prefix_tokens=config.window, suffix_tokens=config.window)
+    save(network, own_config_json(config.model, tokens, defaults, name), FAMILIES[0], destination, dtype=torch.bfloat16)
+    if tokenizer_path.resolve() != (destination / "tokenizer.json").resolve():
+        shutil.copyfile(tokenizer_path, destination / "tokenizer.json")
