@@ -63,10 +63,10 @@ def denoise(
         frontier = canvas.frontier
         text = [s for s, token in enumerate(canvas.tokens) if token not in (canvas.mask_id, canvas.end_id)]
         end_from = max(frontier, text[-1] + 1 if text else 0)
-        if forced:
-            rules = Rules(one_line_from=frontier + 1 if goal.one_line else canvas.size, end_from=end_from + 1, only=(frontier, constraint.allowed(forced)))
-        else:
-            rules = Rules(one_line_from=frontier if goal.one_line else canvas.size, end_from=end_from)
+        # The line end that healing took back belongs to the line before; only the next one ends the hole.
+        one_line_from = frontier + bool(forced) if goal.one_line else canvas.size
+        only = (frontier, constraint.allowed(forced)) if forced else None
+        rules = Rules(one_line_from, max(end_from, frontier + bool(forced)), only)
         proposal = sampler.propose(forward(canvas.tokens), rules)
         chosen = [frontier] if forced else schedule.choose(canvas, proposal)
         for slot in chosen:

@@ -21,12 +21,15 @@ class ThresholdSchedule:
     left_bias: float = 0.0
 
     def choose(self, canvas: Canvas, proposal: Proposal) -> list[int]:
-        """Slots to commit, ascending. Nothing is chosen behind a chosen end: there the text waits, the end may be wrong."""
+        """Slots to commit, ascending. Behind a chosen end nothing is chosen: there the text waits, the end may be wrong.
+        An end that is not sure itself is not chosen in front of text that is."""
         masked = canvas.masked
         sure = [s for s in masked if proposal.confidence[s] >= self.threshold]
-        ranked = max(enumerate(masked), key=lambda item: (proposal.confidence[item[1]] * self.left_bias ** item[0], -item[0]))
-        chosen = sorted({*sure, ranked[1]})
-        for index, slot in enumerate(chosen):
+        best = max(enumerate(masked), key=lambda item: (proposal.confidence[item[1]] * self.left_bias ** item[0], -item[0]))[1]
+        sure_text_behind = any(s > best and proposal.tokens[s] != canvas.end_id for s in sure)
+        if best not in sure and not (proposal.tokens[best] == canvas.end_id and sure_text_behind):
+            sure = sorted([*sure, best])
+        for index, slot in enumerate(sure):
             if proposal.tokens[slot] == canvas.end_id:
-                return chosen[: index + 1]
-        return chosen
+                return sure[: index + 1]
+        return sure

@@ -51,7 +51,9 @@ def find(path_or_name: str) -> Path:
     path = Path(path_or_name).expanduser()
     if path.is_dir():
         return path
-    raise CheckpointError(f"There is no model {path_or_name!r}.", 'Use "nano", or the path of a folder with config.json and safetensors files.')
+    raise CheckpointError(
+        f"There is no model {path_or_name!r}.", 'Use "nano", or the path of a folder with config.json and safetensors files.'
+    )
 
 
 def read(directory: Path) -> Checkpoint:
@@ -102,35 +104,42 @@ def load_weights(model: Transformer, checkpoint: Checkpoint, report: Callable[[f
     files = shards(checkpoint.directory)
     parameters = dict(model.named_parameters())
     used: set[str] = set()
-    wanted = {name: checkpoint.family.sources(name) for name in parameters}
-    for count, (name, sources) in enumerate(wanted.items()):
-        parameter = parameters[name]
+    for count, (name, parameter) in enumerate(parameters.items()):
+        sources = checkpoint.family.sources(name)
         row = 0
         for source in sources:
             if source not in files:
                 raise CheckpointError(f"{checkpoint.directory} has no tensor {source}.", REPAIR)
             tensor = _tensor(files[source], source)
-            rows = tensor.shape[0]
-            target = parameter.data[row : row + rows] if len(sources) > 1 else parameter.data
+            target = parameter.data[row : row + tensor.shape[0]] if len(sources) > 1 else parameter.data
             if target.shape != tensor.shape:
-                expected = "x".join(map(str, parameter.shape))
                 raise CheckpointError(
-                    f"{files[source]}: tensor {source} is {'x'.join(map(str, tensor.shape))} but the config asks for {expected} ({name}).", REPAIR
+                    f"{files[source]}: tensor {source} is {_by(tensor)} but the config asks for {_by(parameter)} ({name}).", REPAIR
                 )
             target.copy_(tensor)
-            row += rows
+            row += tensor.shape[0]
             used.add(source)
-        if row != parameter.shape[0] and len(sources) > 1:
-            raise CheckpointError(f"{checkpoint.directory}: {', '.join(sources)} have {row} rows together, {name} needs {parameter.shape[0]}.", REPAIR)
+        if row != parameter.shape[0]:
+            raise CheckpointError(
+                f"{checkpoint.directory}: {', '.join(sources)} have {row} rows together, {name} needs {parameter.shape[0]}.", REPAIR
+            )
         if report:
-            report((count + 1) / len(wanted))
-    extra = sorted(set(files) - used - {"lm_head.weight"})
+            report((count + 1) / len(parameters))
+    extra = sorted(set(files) - used - ({"lm_head.weight"} if checkpoint.config.tie_word_embeddings else set()))
     if extra:
         raise CheckpointError(f"{files[extra[0]]} holds {len(extra)} tensors that the config does not ask for, such as {extra[0]}.", REPAIR)
 
 
-def save(model: Transformer, config_json: dict[str, Any], family: Family, directory: Path, *, dtype: torch.dtype, shard_bytes: int = 15_000_000) -> None:
-    """Write config.json and sharded safetensors in the family's own tensor names (the tokenizer is copied by the caller)."""
+def save(
+    model: Transformer,
+    config_json: dict[str, Any],
+    family: Family,
+    directory: Path,
+    *,
+    dtype: torch.dtype,
+    shard_bytes: int = 15_000_000,
+) -> None:
+    """Write config.json and sharded safetensors in the family's own tensor names; the tokenizer is copied by the caller."""
     directory.mkdir(parents=True, exist_ok=True)
     parts: list[dict[str, Tensor]] = [{}]
     size = 0
@@ -150,7 +159,9 @@ def save(model: Transformer, config_json: dict[str, Any], family: Family, direct
         save_file(part, directory / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(part, file)
     total = sum(t.numel() * t.element_size() for part in parts for t in part.values())
-    (directory / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1, sort_keys=True) + "\n")
+    (directory / INDEX).write_text(
+        json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1, sort_keys=True) + "\n"
+    )
     (directory / "config.json").write_text(json.dumps(config_json, indent=1) + "\n")
 
 
@@ -161,6 +172,10 @@ def _split(name: str, tensor: Tensor, family: Family, config: ModelConfig) -> li
     heads, shared = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     sizes = [heads, shared, shared] if len(sources) == 3 else [config.intermediate_size] * 2
     return list(zip(sources, tensor.split(sizes), strict=True))
+
+
+def _by(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))
 
 
 def _keys(path: Path) -> list[str]:

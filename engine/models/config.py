@@ -43,9 +43,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"model config: {name} must be positive, it is {getattr(self, name)}")
         if self.num_heads % self.num_kv_heads:
-            raise ConfigError(
-                f"model config: {self.num_heads} attention heads cannot share {self.num_kv_heads} key/value heads evenly"
-            )
+            raise ConfigError(f"model config: {self.num_heads} attention heads cannot share {self.num_kv_heads} key/value heads evenly")
         if self.head_dim <= 0 or self.head_dim % 2:
             raise ConfigError(f"model config: head_dim must be even and positive for RoPE, it is {self.head_dim}")
         if self.attention == "block_causal" and self.block_length <= 0:

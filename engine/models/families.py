@@ -116,5 +116,6 @@ def recognise(raw: dict[str, Any]) -> Family:
             return family
     known = ", ".join(a for family in FAMILIES for a in family.architectures)
     raise UnknownFamilyError(
-        f"config.json names the architectures {named or 'nothing'} (model_type {raw.get('model_type', 'missing')!r}); known ones are: {known}."
+        f"config.json names the architectures {named or 'nothing'} (model_type {raw.get('model_type', 'missing')!r}); "
+        f"known ones are: {known}."
     )

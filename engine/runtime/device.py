@@ -28,7 +28,9 @@ def place(device: str, dtype: str) -> Placement:
         chosen, reason = torch.device(device), ""
         problem = _problem(chosen)
         if problem:
-            raise DeviceError(f"The device {device} cannot be used: {problem}.", "Use device auto or cpu; `dlsp doctor` shows what torch sees.")
+            raise DeviceError(
+                f"The device {device} cannot be used: {problem}.", "Use device auto or cpu; `dlsp doctor` shows what torch sees."
+            )
     return Placement(chosen, DTYPES[dtype] if dtype != "auto" else _natural_dtype(chosen), reason)
 
 

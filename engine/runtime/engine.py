@@ -1,7 +1,7 @@
 """The facade: load once, then fill holes. One `infill` at a time; who runs when is the scheduler's business.
 
-    engine = Engine.load("nano")
-    engine.infill(InfillRequest(prefix="def add(a, b):\\n    return ")).text
+engine = Engine.load("nano")
+engine.infill(InfillRequest(prefix="def add(a, b):\\n    return ")).text
 """
 
 from __future__ import annotations
@@ -189,7 +189,9 @@ class Engine:
     ) -> InfillResult:
         began = time.monotonic()
         if len(request.holes) != 1:
-            raise RequestError(f"This engine fills one hole per request, the request has {len(request.holes)}.", "Send one request per hole.")
+            raise RequestError(
+                f"This engine fills one hole per request, the request has {len(request.holes)}.", "Send one request per hole."
+            )
         limit = request.limits.deadline_ms
         watch = _Watch(cancelled or (lambda: False), began + limit / 1000 if limit > 0 else float("inf"), on_step)
         prompt = build(request.prefix, request.suffix, request.snippets, self._budget(request.limits.prompt_tokens), self.tokenizer)

@@ -73,7 +73,7 @@ class PlainRunner:
 
     def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int], canvas: int) -> Opened:
         """Prepare a canvas. Nothing is kept, so nothing is reused."""
-        before, behind = len(prefix_ids), len(suffix_ids)
+        before, _behind = len(prefix_ids), len(suffix_ids)
 
         def forward(tokens: list[int]) -> Tensor:
             scores = full_logits(self._model, [*prefix_ids, *tokens, *suffix_ids], (before, before + canvas))

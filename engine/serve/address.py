@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -74,20 +75,19 @@ def find_place(config: EngineConfig) -> Place:
 
     The version is part of the name: after an upgrade a new host starts beside the old one, which leaves with its last client.
     """
-    name = f"{config.key}-{version()}"
-    folder = runtime_folder(longest_name=f"{name}.sock")
-    return Place(folder=folder, name=name)
+    return Place(folder=runtime_folder(), name=f"{config.key}-{version()}")
 
 
-def runtime_folder(longest_name: str = "") -> Path:
+def runtime_folder() -> Path:
     """The user's folder for sockets, made with mode 0700 when missing.
 
-    Raises HostError when it belongs to somebody else, when others may enter it, or when a socket called `longest_name`
-    would have too long a path in every possible folder.
+    Raises HostError when it belongs to somebody else, when others may enter it, or when a socket would have too long a path
+    in every possible folder.
     """
     candidates = _candidates()
     for folder in candidates:
-        if len(os.fsencode(folder / longest_name)) > _LONGEST_SOCKET_PATH:
+        socket_path = Place(folder=folder, name=f"{EngineConfig().key}-{version()}").socket
+        if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
             continue
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -223,11 +223,9 @@ def log_file(place: Place) -> Path:
     except OSError:
         folder = place.folder
     path = folder / f"engine-{place.name}.log"
-    try:
+    with suppress(FileNotFoundError):
         if path.stat().st_size > _LONGEST_LOG:
             path.unlink()
-    except FileNotFoundError:
-        pass
     return path
 
 
@@ -235,13 +233,10 @@ def _candidates() -> list[Path]:
     """Folders to try, best first; the last is short on every system."""
     user = f"dlsp-{os.geteuid()}" if hasattr(os, "geteuid") else "dlsp"
     found = []
-    with warnings.catch_warnings():
-        # Without a login session platformdirs warns of its fallback; ours is checked all the same.
+    with warnings.catch_warnings(), suppress(PermissionError):
+        # Without a login session platformdirs warns of its fallback, or refuses it; ours is checked all the same.
         warnings.simplefilter("ignore")
-        try:
-            found.append(platformdirs.user_runtime_path("dlsp"))
-        except PermissionError:
-            pass
+        found.append(platformdirs.user_runtime_path("dlsp"))
     found.append(Path(tempfile.gettempdir()) / user)
     if os.name == "posix":
         found.append(Path("/tmp") / user)

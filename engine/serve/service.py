@@ -76,9 +76,10 @@ class EngineService:
         `heartbeat` seconds the state is repeated. Counts as a client."""
         with self.client():
             while True:
-                changed = self._changed
+                # Both are read before the yield, or a change while the reader is busy would be lost.
+                changed, last = self._changed, self._closed
                 yield self._status
-                if self._closed:
+                if last:
                     return
                 try:
                     await asyncio.wait_for(changed.wait(), heartbeat)

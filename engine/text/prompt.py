@@ -5,15 +5,13 @@ Knows the in-place layout (prefix, canvas, suffix, earlier documents in front); 
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import dataclass
 
 from engine.api import Snippet
 from engine.text.healing import heal
 from engine.text.tokenizer import Tokenizer
-
-ANCHOR_EVERY = 4
-"""One line in four, chosen by its content, may begin a cut prompt: so the cut moves seldom, and keys and values survive."""
 
 MAX_CHARACTERS_PER_TOKEN = 12
 """Only this many characters per token of budget are tokenized; code averages four."""
@@ -92,24 +90,24 @@ def _line_starts(ids: list[int], tokenizer: Tokenizer) -> list[int]:
     return [index for index, token in enumerate(ids) if tokenizer.token_bytes[token].startswith(b"\n")]
 
 
-def _is_anchor(ids: list[int], start: int, end: int) -> bool:
-    return zlib.crc32(b"".join(i.to_bytes(4, "little") for i in ids[start:end])) % ANCHOR_EVERY == 0
+def _anchor(ids: list[int], low: int, high: int, tokenizer: Tokenizer) -> int | None:
+    """The start, from `low` to `high`, of the line with the smallest hash (a minimizer): chosen by content alone, it stays
+    the same while text is typed elsewhere, so that a cut prompt keeps its keys and values from keystroke to keystroke."""
+    lines = [*_line_starts(ids, tokenizer), len(ids)]
+    spans = [(start, end) for start, end in itertools.pairwise(lines) if low <= start <= high]
+    if not spans:
+        return None
+    return min(spans, key=lambda span: zlib.crc32(b"".join(i.to_bytes(4, "little") for i in ids[span[0] : span[1]])))[0]
 
 
 def _anchored_start(ids: list[int], budget: int, tokenizer: Tokenizer) -> int:
-    """Index of the line that begins the prompt: the first anchor that fits the budget, else the first token that does."""
+    """Index of the line that begins the prompt, within the first quarter of the budget; else the first token that fits."""
     earliest = max(0, len(ids) - budget)
-    lines = _line_starts(ids, tokenizer)
-    for start, end in zip(lines, lines[1:], strict=False):
-        if start >= earliest and len(ids) - start >= budget // 2 and _is_anchor(ids, start, end):
-            return start
-    return earliest
+    anchor = _anchor(ids, earliest, earliest + budget // 4, tokenizer)
+    return earliest if anchor is None else anchor
 
 
 def _anchored_end(ids: list[int], budget: int, tokenizer: Tokenizer) -> int:
-    """Index behind the last line of the suffix: the last anchor within the budget, else the budget itself."""
-    lines = _line_starts(ids, tokenizer)
-    for start, end in zip(reversed(lines[:-1]), reversed(lines[1:]), strict=True):
-        if budget // 2 <= start <= budget and _is_anchor(ids, start, end):
-            return start
-    return budget
+    """Index behind the last line of the suffix, within the last quarter of the budget; else the budget itself."""
+    anchor = _anchor(ids, budget - budget // 4, budget, tokenizer)
+    return budget if anchor is None else anchor

@@ -33,7 +33,9 @@ class Tokenizer:
         try:
             self._inner = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{path} is not a readable tokenizer ({error}).", "Run `dlsp doctor` to see what to reinstall.") from error
+            raise CheckpointError(
+                f"{path} is not a readable tokenizer ({error}).", "Run `dlsp doctor` to see what to reinstall."
+            ) from error
         self._inner.encode_special_tokens = True
         self._inner.no_padding()
         self._inner.no_truncation()

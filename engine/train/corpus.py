@@ -87,10 +87,24 @@ def _download(name: str, version: str, cache: Path) -> Path:
         if found:
             return found[0]
         if attempt == 0:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(cache), f"{name}=={version}"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--only-binary=:all:",
+                "-d",
+                str(cache),
+                f"{name}=={version}",
+            ]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                raise DlspError(f"pip could not download {name}=={version}: {done.stderr.strip().splitlines()[-1:]}", "Check the network, then run it again.")
+                raise DlspError(
+                    f"pip could not download {name}=={version}: {done.stderr.strip().splitlines()[-1:]}",
+                    "Check the network, then run it again.",
+                )
     raise DlspError(f"pip downloaded {name}=={version} under an unexpected file name", f"Look into {cache}.")
 
 
@@ -114,7 +128,12 @@ def _standard_library() -> Iterator[tuple[str, str]]:
 
 
 def _select(
-    files: Iterator[tuple[str, str]], limit: int, tests_share: float, seen_files: set[bytes], seen_windows: set[bytes], forbidden: frozenset[str]
+    files: Iterator[tuple[str, str]],
+    limit: int,
+    tests_share: float,
+    seen_files: set[bytes],
+    seen_windows: set[bytes],
+    forbidden: frozenset[str],
 ) -> list[tuple[str, str]]:
     candidates = [(path, text.replace("\r\n", "\n")) for path, text in files]
     random.Random(0).shuffle(candidates)
@@ -138,7 +157,12 @@ def _acceptable(path: str, text: str, forbidden: frozenset[str]) -> bool:
         return False
     lines = text.split("\n")
     digits = sum(c.isdigit() for c in text[:20_000]) / min(len(text), 20_000)
-    if max(map(len, lines)) > 1000 or len(text) / len(lines) > 100 or digits > 0.2 or not text.isprintable() and sum(ord(c) > 127 for c in text) > len(text) * 0.05:
+    if (
+        max(map(len, lines)) > 1000
+        or len(text) / len(lines) > 100
+        or digits > 0.2
+        or (not text.isprintable() and sum(ord(c) > 127 for c in text) > len(text) * 0.05)
+    ):
         return False
     return not any(line.strip() in forbidden for line in lines)
 
@@ -164,7 +188,7 @@ def _benchmark_lines(bench_data: Path | None) -> frozenset[str]:
         return frozenset()
     lines: set[str] = set()
     for path in bench_data.rglob("HumanEval-SingleLineInfilling.jsonl.gz"):
-        for row in gzip.open(path, "rt", encoding="utf-8"):
+        for row in gzip.decompress(path.read_bytes()).decode().splitlines():
             task = json.loads(row)
             program = task["prompt"] + task["canonical_solution"] + task["suffix"]
             lines.update(s for line in program.split("\n") if len(s := line.strip()) >= 45)

@@ -7,6 +7,7 @@ tokenized separately, as it is when a person's cursor stands there. Knows nothin
 from __future__ import annotations
 
 import bisect
+import itertools
 import random
 import re
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from pathlib import Path
 from engine.text.tokenizer import Tokenizer
 from engine.train import corpus
 
-
-CODE = re.compile(r"[=(\[{}\])]|\w\.\w|^\s*(def|class|return|import|from|if|elif|else|for|while|try|except|with|raise|pass|yield|assert)\b.*:?$")
+CODE = re.compile(
+    r"[=(\[{}\])]|\w\.\w|^\s*(def|class|return|import|from|if|elif|else|for|while|try|except|with|raise|pass|yield|assert)\b.*:?$"
+)
 """A hole that matches is likely code; others are often prose in docstrings, and are drawn again up to three times."""
 
 
@@ -86,7 +88,7 @@ class Cutter:
                 spans.append((a, b))
                 cuts += [a, b]
         cuts = sorted({0, len(text), *cuts})
-        pieces = self._tokenizer.encode_many([text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)])
+        pieces = self._tokenizer.encode_many([text[a:b] for a, b in itertools.pairwise(cuts)])
         offset = {}
         word = words[-1] + 1 if words else 0
         if start == 0:

@@ -92,7 +92,9 @@ def packed_forward(model: Transformer, batch: PackedBatch) -> tuple[Tensor, Tens
         canvas_k = rotate(ck, prefix_phases)
         key = torch.cat((F.pad(k[:windows], (0, head)), F.pad(k[windows:], (head, 0)), F.pad(canvas_k, (0, head))), dim=2)
         value = torch.cat((v[:windows], v[windows:], cv), dim=2)
-        c_attended = F.scaled_dot_product_attention(query, key, F.pad(value, (0, head)), attn_mask=mask, scale=head**-0.5, enable_gqa=q.shape[1] != k.shape[1])
+        c_attended = F.scaled_dot_product_attention(
+            query, key, F.pad(value, (0, head)), attn_mask=mask, scale=head**-0.5, enable_gqa=q.shape[1] != k.shape[1]
+        )
         x = layer.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]))
         c = layer.finish(c, c_attended[..., :head])
     x, c = model.norm(x), model.norm(c)

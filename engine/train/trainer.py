@@ -71,7 +71,13 @@ def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -
         end.append([length if is_open else b for (_, b), is_open in zip(window.holes, window.open_end, strict=True)])
     tokens = torch.tensor([w.tokens for w in windows])
     return PackedBatch(
-        tokens, torch.tensor(canvas), torch.tensor(target), torch.tensor(weight), torch.tensor(start), torch.tensor(end), torch.tensor(verify)
+        tokens,
+        torch.tensor(canvas),
+        torch.tensor(target),
+        torch.tensor(weight),
+        torch.tensor(start),
+        torch.tensor(end),
+        torch.tensor(verify),
     )
 
 
@@ -165,15 +171,15 @@ class Trainer:
         """How much of the run is done, 0 to 1."""
         return max(self.step / self.config.steps, self.seconds / (60 * self.config.minutes))
 
-    def run(self) -> None:
-        """Train to the end of the run. Safe to kill at any time: at most `checkpoint_minutes` are lost."""
+    def run(self, until_step: int | None = None) -> None:
+        """Train to the end of the run, or to `until_step`. Safe to kill at any time: at most `checkpoint_minutes` are lost."""
         config = self.config
         step_loss = torch.compile(packed_loss) if config.compile else packed_loss
         source = batches(self.cutter, config, self.step)
         saved = self.seconds
         parts_sum, parts_count = torch.zeros(4), 0
         with (self.directory / "log.jsonl").open("a") as log:
-            while self.progress < 1.0:
+            while self.progress < 1.0 and self.step != until_step:
                 began = time.monotonic()
                 factor = rate_factor(self.step, self.progress, config)
                 batch = _to(next(source), config.device)

@@ -1,0 +1,230 @@
+"""The engine host: one process per user and configuration that serves the app on a private socket until nobody needs it.
+
+Started as `python -P -m engine.serve.host --config JSON`; it prints its HostAddress (or a WireError) as one line of JSON and
+detaches. It knows nothing of editors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import faulthandler
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import msgspec
+
+from engine.api import HostAddress, WireError
+from engine.config import EngineConfig
+from engine.errors import ConfigError, DlspError, HostError
+from engine.runtime.scheduler import InfillEngine
+from engine.serve import address as addresses
+from engine.serve.service import EngineService, Loader
+
+_log = logging.getLogger(__name__)
+
+_PEER_PATIENCE_SECONDS = 12.0
+"""How long to wait for the host that holds the lock to answer, or to end: it may be starting or on its way out."""
+
+_SHUTDOWN_SECONDS = 2
+_GREETING_SECONDS = 0.1
+
+
+class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host process is told. `detached` sends its output to the log file once it serves."""
+
+    config: EngineConfig = EngineConfig()
+    transport: addresses.Transport = "auto"
+    detached: bool = True
+
+
+def load_engine(config: EngineConfig, on_progress: Callable[[float], None]) -> InfillEngine:
+    """The real engine. Imports torch, which takes seconds: only ever called on the engine thread, after the socket answers."""
+    from engine.runtime.engine import Engine
+
+    return Engine.load(config.model, device=config.device, dtype=config.dtype, threads=config.threads, on_progress=on_progress)
+
+
+def run_host(options: HostOptions, announce: Callable[[HostAddress, bool], None], loader: Loader = load_engine) -> None:
+    """Serve until stopped or idle; or return at once when another process serves this configuration already.
+
+    `announce` hears the address as soon as it answers, and whether it is this process (True) or that other one. Raises
+    HostError when the runtime folder cannot be trusted or another host holds the lock and does not answer.
+    """
+    place = addresses.find_place(options.config)
+    lock = _lock_or_peer(place)
+    if isinstance(lock, HostAddress):
+        announce(lock, False)
+        return
+    try:
+        listener, address = addresses.open_socket(place, options.transport)
+        if options.detached:
+            address = msgspec.structs.replace(address, log=str(addresses.log_file(place)))
+        app_service = EngineService(options.config, loader, addresses.version())
+
+        def started() -> None:
+            addresses.write_record(place, options.config, address)
+            announce(address, True)
+
+        asyncio.run(_serve(app_service, listener, address, started))
+    finally:
+        # The record and the socket go before the lock: whoever takes it next finds nothing of ours.
+        place.record.unlink(missing_ok=True)
+        place.socket.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def main(arguments: list[str] | None = None, loader: Loader = load_engine) -> NoReturn:
+    """The process: one line on stdout, then the service. Exit status 0, 2 for a DlspError (in that line), 1 for our mistakes."""
+    code = 0
+    try:
+        options = _parse(arguments)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
+        run_host(options, functools.partial(_announce, options), loader)
+    except DlspError as error:
+        code = 2
+        _print(WireError(type=type(error).__name__, message=str(error.args[0]), action=error.action))
+    except BaseException:  # noqa: BLE001 - reported here, because the exit below leaves no time for the interpreter to do it
+        code = 1
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    # The engine thread may be inside an import or a denoise step that nobody waits for any more; a normal exit would join it.
+    os._exit(code)
+
+
+async def _serve(service: EngineService, listener: socket.socket, address: HostAddress, on_started: Callable[[], None]) -> None:
+    # Not earlier: a process that only finds its peer does not need the web server.
+    import uvicorn
+
+    from engine.serve.http import build_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            on_started()
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # Signals are ours: streams must end before the server waits for its connections.
+
+    config = uvicorn.Config(
+        build_app(service, token=address.token),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    server = Server(config)
+    stopping: set[asyncio.Task[None]] = set()
+
+    async def stop(reason: str) -> None:
+        _log.info("stopping: %s", reason)
+        await service.close(reason)
+        server.should_exit = True
+
+    def request_stop() -> None:
+        if stopping:
+            server.force_exit = True
+        stopping.add(asyncio.ensure_future(stop("stopped")))
+
+    with _on_signals(request_stop):
+        # Loading torch's libraries keeps the interpreter lock for long stretches; the first client's greeting goes before.
+        asyncio.get_running_loop().call_later(_GREETING_SECONDS, service.start)
+        idle = asyncio.create_task(_when_idle(service, functools.partial(stop, "idle_exit")))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            idle.cancel()
+            await service.close("stopped")
+
+
+async def _when_idle(service: EngineService, stop: Callable[[], object]) -> None:
+    """Stop once nobody has needed the engine for the configured time."""
+    limit = service.config.idle_exit_seconds
+    while (idle := service.idle_seconds()) < limit:
+        await asyncio.sleep(min(max(limit - idle, 0.05), 5.0))
+    await stop()
+
+
+@contextlib.contextmanager
+def _on_signals(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back on the event loop when somebody asks the process to end."""
+    loop = asyncio.get_running_loop()
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _lock_or_peer(place: addresses.Place) -> int | HostAddress:
+    """The lock, or the address of the host that has it and answers."""
+    give_up = time.monotonic() + _PEER_PATIENCE_SECONDS
+    while True:
+        lock = addresses.take_lock(place.lock)
+        if lock is not None:
+            return lock
+        record = addresses.read_record(place.record)
+        if record is not None and addresses.accepts(record.address):
+            return record.address
+        if time.monotonic() > give_up:
+            who = f"process {record.pid}" if record else "another process"
+            raise HostError(f"The engine host does not answer, but {who} holds its lock {place.lock}.", "Run `dlsp engine --stop`.")
+        time.sleep(0.03)
+
+
+def _announce(options: HostOptions, address: HostAddress, own: bool) -> None:
+    _print(address)
+    if not (own and options.detached):
+        return
+    # Our starter has what it wanted; from here on it may go, and take its pipes and its folder along.
+    os.chdir(os.path.dirname(address.log))
+    log = os.open(address.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.close(nothing)
+    faulthandler.enable()
+    _log.info("serving %s on %s as process %d", options.config.model, address.socket or address.url, address.pid)
+
+
+def _print(message: HostAddress | WireError) -> None:
+    """One line of JSON for whoever started us; not being heard is no reason to end, for others may come."""
+    with contextlib.suppress(OSError):
+        os.write(1, msgspec.json.encode(message) + b"\n")
+
+
+def _parse(arguments: list[str] | None) -> HostOptions:
+    parser = argparse.ArgumentParser(prog="engine.serve.host", description="Serve one engine to all editors of one user.")
+    parser.add_argument("--config", default="{}", help="an EngineConfig as JSON")
+    parser.add_argument("--transport", default="auto", choices=("auto", "unix", "tcp"))
+    given = parser.parse_args(arguments)
+    try:
+        config = msgspec.json.decode(given.config, type=EngineConfig)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"--config is not an EngineConfig: {error}.", "See engine/config.py for its fields.") from error
+    return HostOptions(config=config, transport=given.transport)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Small random checkpoints in our own on-disk format, one per attention kind, and the tokenizer they share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import SAMPLE, tiny_config, tiny_network
+
+from engine.models.checkpoint import save
+from engine.models.families import FAMILIES, InfillDefaults, own_config_json
+from engine.text.tokenizer import Tokenizer
+from engine.train import bpe
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    bpe.train([SAMPLE * 20], 400, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_file: Path) -> Tokenizer:
+    return Tokenizer(tokenizer_file)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path, tokenizer: Tokenizer):
+    def make(attention: str = "split", shard_bytes: int = 15_000_000, **facts: object) -> Path:
+        directory = tmp_path_factory.mktemp(f"tiny-{attention}")
+        config = tiny_config(tokenizer, attention, **facts)
+        tokens = {"mask": bpe.MASK, "end": bpe.END, "pad": bpe.PAD, "document": bpe.DOCUMENT}
+        defaults = InfillDefaults(canvas=8, prefix_tokens=64, suffix_tokens=32)
+        save(
+            tiny_network(config),
+            own_config_json(config, tokens, defaults, "tiny"),
+            FAMILIES[0],
+            directory,
+            dtype=torch.float32,
+            shard_bytes=shard_bytes,
+        )
+        shutil.copyfile(tokenizer_file, directory / "tokenizer.json")
+        return directory
+
+    return make

@@ -1,0 +1,143 @@
+"""Training computes what inference computes, and its data is what it says."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import SAMPLE, tiny_config, tiny_network
+
+from engine.models.attention import ROLES
+from engine.runtime.runner import full_logits
+from engine.text.tokenizer import Tokenizer
+from engine.train.cuts import Cutter
+from engine.train.noise import corrupt
+from engine.train.packed import PackedBatch, packed_forward
+from engine.train.trainer import TrainConfig, Trainer, make_batch
+
+
+def test_a_packed_canvas_equals_the_inference_pass(tokenizer: Tokenizer) -> None:
+    network = tiny_network(tiny_config(tokenizer))
+    torch.manual_seed(0)
+    length, slots = 24, 4
+    holes = [(5, 7), (10, 10), (3, 9), (20, length)]
+    tokens = torch.randint(5, 300, (1, length))
+    canvas = torch.randint(5, 300, (1, slots * len(holes)))
+    batch = PackedBatch(
+        tokens, canvas, canvas, torch.ones_like(canvas, dtype=torch.float), torch.tensor([[a for a, _ in holes]]),
+        torch.tensor([[b for _, b in holes]]), torch.zeros(1, len(holes), dtype=torch.bool),
+    )  # fmt: skip
+    prefix, suffix, hidden = packed_forward(network, batch)
+    scores = network.logits(hidden)[0].view(len(holes), slots, -1)
+    window = tokens[0].tolist()
+    for index, (a, b) in enumerate(holes):
+        row = [*window[:a], *canvas[0, index * slots : (index + 1) * slots].tolist(), *window[b:]]
+        expected = full_logits(network, row, (a, a + slots))
+        torch.testing.assert_close(scores[index], expected[a : a + slots], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(network.logits(prefix[0, : a - 1]), expected[1:a], rtol=1e-3, atol=1e-4)
+        if b < length - 1:
+            torch.testing.assert_close(network.logits(suffix[0, b + 1 :]), expected[a + slots : -1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_verify_canvas_sees_nothing_to_its_right(tokenizer: Tokenizer) -> None:
+    network = tiny_network(tiny_config(tokenizer))
+    tokens = torch.randint(5, 300, (1, 16))
+    canvas = torch.randint(5, 300, (1, 4))
+
+    def run(inputs: torch.Tensor) -> torch.Tensor:
+        batch = PackedBatch(
+            tokens, inputs, inputs, torch.ones(1, 4), torch.tensor([[6]]), torch.tensor([[9]]), torch.ones(1, 1, dtype=torch.bool)
+        )
+        return packed_forward(network, batch)[2]
+
+    changed = canvas.clone()
+    changed[0, 2] += 1
+    one, other = run(canvas), run(changed)
+    torch.testing.assert_close(one[:, :2], other[:, :2])
+    assert not torch.allclose(one[:, 2], other[:, 2])
+    assert ROLES["verify"] != ROLES["canvas"]
+
+
+def test_corrupt_masks_and_weighs_slots_not_targets() -> None:
+    rng = random.Random(0)
+    for _ in range(500):
+        hole = [rng.randrange(10, 99) for _ in range(rng.randrange(0, 12))]
+        example = corrupt(hole, 8, mask_id=1, end_id=2, rng=rng)
+        assert example.targets == (hole + [2] * 8)[:8]
+        if example.verify:
+            assert example.inputs == [1, *example.targets[:-1]]
+            assert sum(example.weights) == min(len(hole) + 1, 8)
+        else:
+            shown = [i for i in range(8) if example.inputs[i] != 1]
+            assert all(example.inputs[i] == example.targets[i] and example.weights[i] == 0 for i in shown)
+            assert len(shown) < 8
+            weights = [w for w in example.weights if w]
+            assert weights == sorted(weights, reverse=True)
+
+
+@pytest.fixture
+def corpus_file(tmp_path: Path) -> Path:
+    path = tmp_path / "train.jsonl"
+    rows = [{"package": p, "split": "train", "path": f"{n}.py", "text": SAMPLE * 6} for p in "ab" for n in range(3)]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def _config(tokenizer: Tokenizer, **changes: object) -> TrainConfig:
+    facts: dict = {
+        "mask_id": 3,
+        "end_id": 2,
+        "document_id": 1,
+        "window": 64,
+        "holes": 12,
+        "canvas": 8,
+        "batch": 2,
+        "steps": 6,
+        "compile": False,
+    }
+    return TrainConfig(model=tiny_config(tokenizer), warmup_steps=2, **(facts | changes))
+
+
+def test_windows_hold_real_text_and_sensible_holes(corpus_file: Path, tokenizer: Tokenizer) -> None:
+    config = _config(tokenizer)
+    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes, config.canvas)
+    rng = random.Random(1)
+    for _ in range(50):
+        window = cutter.draw(rng)
+        assert len(window.tokens) == config.window
+        assert len(window.holes) == config.holes
+        assert all(0 <= a <= b <= config.window for a, b in window.holes)
+        for piece in tokenizer.decode_bytes(window.tokens).split(b"\n")[1:-1]:
+            assert piece.decode(errors="replace").strip()[:6] in SAMPLE
+
+
+def test_the_same_step_draws_the_same_batch(corpus_file: Path, tokenizer: Tokenizer) -> None:
+    config = _config(tokenizer)
+    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes, config.canvas)
+
+    def draw() -> PackedBatch:
+        rng = random.Random("7-3")
+        return make_batch([cutter.draw(rng) for _ in range(2)], config, rng)
+
+    one, other = draw(), draw()
+    assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in PackedBatch.__slots__)
+
+
+def test_a_run_cut_off_and_resumed_equals_one_that_was_not(corpus_file: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    def trainer(directory: str, **changes: object) -> Trainer:
+        config = _config(tokenizer, **changes)
+        return Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes, config.canvas), tmp_path / directory)
+
+    whole = trainer("whole")
+    whole.run()
+    part = trainer("part")
+    part.run(until_step=3)
+    resumed = trainer("part")
+    assert resumed.step == 3
+    resumed.run()
+    for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+    assert resumed.step == whole.step == 6
