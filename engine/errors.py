@@ -1,15 +1,15 @@
 """Every exception dlsp raises for the world's mistakes. Our own mistakes are asserts.
 
-    DlspError                 one clear sentence; `action` is the next thing to do
-    ├── ConfigError           a limit, option or model fact that makes no sense
-    ├── RequestError          a request that cannot be served as it stands (bad position, empty hole list)
-    ├── CheckpointError       model files missing, corrupt or of an unknown kind
-    │   └── UnknownFamilyError
-    ├── DeviceError           the device asked for cannot be used
-    ├── HostError             the engine host cannot be started, reached or trusted
-    │   └── LoadingError      the host is up but the model is not ready yet
-    ├── DocumentError         a file that is missing, binary or shorter than the position asked for
-    └── Cancelled             the caller went away; never shown to a person
+DlspError                 one clear sentence; `action` is the next thing to do
+├── ConfigError           a limit, option or model fact that makes no sense
+├── RequestError          a request that cannot be served as it stands (bad position, empty hole list)
+├── CheckpointError       model files missing, corrupt or of an unknown kind
+│   └── UnknownFamilyError
+├── DeviceError           the device asked for cannot be used
+├── HostError             the engine host cannot be started, reached or trusted
+│   └── LoadingError      the host is up but the model is not ready yet
+├── DocumentError         a file that is missing, binary or shorter than the position asked for
+└── Cancelled             the caller went away; never shown to a person
 """
 
 from __future__ import annotations

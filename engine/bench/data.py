@@ -64,10 +64,22 @@ class _Published:
 
 
 HUMANEVAL = {
-    "humaneval-single": _Published("HumanEval-SingleLineInfilling.jsonl.gz", "single_line", "1277073e7ddce163ef68598c2bca777f688a53df99422f097e37362090f88e1f", 64, 1),
-    "humaneval-multi": _Published("HumanEval-MultiLineInfilling.jsonl.gz", "multi_line", "2f341612eee1d35da1357a4f365e0c0b3ba6e2b62eb491e88aaefa4855af0349", 256, 32),
-    "humaneval-random": _Published("HumanEval-RandomSpanInfilling.jsonl.gz", "random_span", "b4f330d8a8ff97bf85d9def497dffcae4d741e506449386a877236e422e33e8d", 128, 32),
-    "humaneval-light": _Published("HumanEval-RandomSpanInfillingLight.jsonl.gz", "random_span_light", "1432250ecac0cb56e6f97f8faf0970419ef892a98fda7e1f5aa4c4b87209b760", 128, 32),
+    "humaneval-single": _Published(
+        "HumanEval-SingleLineInfilling.jsonl.gz", "single_line", "1277073e7ddce163ef68598c2bca777f688a53df99422f097e37362090f88e1f", 64, 1
+    ),
+    "humaneval-multi": _Published(
+        "HumanEval-MultiLineInfilling.jsonl.gz", "multi_line", "2f341612eee1d35da1357a4f365e0c0b3ba6e2b62eb491e88aaefa4855af0349", 256, 32
+    ),
+    "humaneval-random": _Published(
+        "HumanEval-RandomSpanInfilling.jsonl.gz", "random_span", "b4f330d8a8ff97bf85d9def497dffcae4d741e506449386a877236e422e33e8d", 128, 32
+    ),
+    "humaneval-light": _Published(
+        "HumanEval-RandomSpanInfillingLight.jsonl.gz",
+        "random_span_light",
+        "1432250ecac0cb56e6f97f8faf0970419ef892a98fda7e1f5aa4c4b87209b760",
+        128,
+        32,
+    ),
 }
 """The published files by the names the command line knows, with the hash each was published with."""
 
@@ -110,7 +122,8 @@ def _load_humaneval(name: str, folder: Path | None) -> CaseSet:
     path = next((p for p in places if p.is_file()), None)
     if path is None:
         raise DlspError(
-            f"{published.file} is not in {folder}.", "Download it from github.com/openai/human-eval-infilling (folder data) into that folder."
+            f"{published.file} is not in {folder}.",
+            "Download it from github.com/openai/human-eval-infilling (folder data) into that folder.",
         )
     raw = _read(path)
     digest = hashlib.sha256(raw).hexdigest()
@@ -152,4 +165,6 @@ def _decode(line: bytes, kind: type[_T], path: Path, number: int) -> _T:
     try:
         return msgspec.json.decode(line, type=kind)
     except msgspec.MsgspecError as error:
-        raise RequestError(f"Line {number} of {path.name} is not a case ({error}).", "See `dlsp bench holes --help` for the fields.") from error
+        raise RequestError(
+            f"Line {number} of {path.name} is not a case ({error}).", "See `dlsp bench holes --help` for the fields."
+        ) from error

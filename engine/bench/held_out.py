@@ -55,7 +55,9 @@ def read(path: Path, split: str = "test") -> list[SourceFile]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DlspError(f"{path} cannot be read ({error.strerror}).", "Build the corpus with `dlsp train corpus`, or check the path.") from error
+        raise DlspError(
+            f"{path} cannot be read ({error.strerror}).", "Build the corpus with `dlsp train corpus`, or check the path."
+        ) from error
     try:
         files = [msgspec.json.decode(line, type=SourceFile) for line in raw.split(b"\n") if line.strip()]
     except msgspec.MsgspecError as error:

@@ -11,55 +11,21 @@ not begin with a line end) needs a line end of its own: one is added before exec
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from engine.api import Hole, InfillRequest, InfillResult, Limits
 from engine.bench import metrics
 from engine.bench.data import Case, CaseSet
 from engine.bench.report import Report, spread
+from engine.bench.rows import Answer, Row, RowFile
 from engine.bench.sandbox import Sandbox
-from engine.errors import DlspError
 
 CHUNK = 32
 """Cases answered before their programs are executed: execution must not run beside an answer whose latency is measured."""
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answerer says to one case. `latency_ms` is wall time; a floor without a model leaves everything but the text."""
-
-    text: str
-    confidence: float = 0.0
-    tokens: int = 0
-    steps: int = 0
-    forwards: int = 0
-    latency_ms: float = 0.0
-    finish: str = ""
-    reason: str = ""
-    length_policy: str = ""
-    device: str = ""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One scored case. `passed` is None where there is nothing to execute, `parses` where parsing says nothing."""
-
-    answerer: str
-    id: str
-    truth: str
-    answer: Answer
-    exact: bool
-    same_program: bool
-    similarity: float
-    parses: bool | None = None
-    passed: bool | None = None
-    verdict: str = ""
 
 
 class Infiller(Protocol):
@@ -129,7 +95,8 @@ def score(cases: CaseSet, run: Run) -> list[Row]:
 
     Raises DlspError where `out` belongs to a run with other settings, or cannot be written.
     """
-    done = _resume(run, cases) if run.out else {}
+    file = RowFile(run.out, run.name, run.settings, cases) if run.out else None
+    done = file.rows() if file else {}
     left = [case for case in cases.cases if case.id not in done]
     sandbox = Sandbox() if any(case.test for case in left) else None
     run.on_progress(len(cases.cases) - len(left), len(cases.cases))
@@ -138,8 +105,8 @@ def score(cases: CaseSet, run: Run) -> list[Row]:
         answers = [run.answer(case) for case in chunk]
         for row in _judge(run, chunk, answers, sandbox):
             done[row.id] = row
-            if run.out:
-                _append(run.out, row)
+            if file:
+                file.append(row)
         run.on_progress(len(done), len(cases.cases))
     return [done[case.id] for case in cases.cases]
 
@@ -275,44 +242,3 @@ def _counts(words: Iterator[str]) -> dict[str, int]:
         if word:
             counts[word] = counts.get(word, 0) + 1
     return counts
-
-
-class _Heading(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line of a file of rows."""
-
-    run: str
-    settings: dict[str, Any]
-
-
-def _resume(run: Run, cases: CaseSet) -> dict[str, Row]:
-    """Rows of an earlier, interrupted run; writes the heading of a new file."""
-    assert run.out is not None
-    digest = hashlib.sha256("\0".join(case.id + case.middle for case in cases.cases).encode()).hexdigest()[:16]
-    heading = msgspec.json.encode(_Heading(run=run.name, settings=run.settings | {"set": cases.name, "cases": digest}), order="sorted")
-    try:
-        lines = run.out.read_bytes().split(b"\n") if run.out.exists() else []
-        if not any(lines):
-            run.out.parent.mkdir(parents=True, exist_ok=True)
-            run.out.write_bytes(heading + b"\n")
-            return {}
-    except OSError as error:
-        raise DlspError(f"{run.out} cannot be used for the rows ({error.strerror}).", "Choose another --out.") from error
-    if lines[0] != heading:
-        raise DlspError(f"{run.out} holds the rows of another run.", "Choose another --out, or delete the file.")
-    rows: dict[str, Row] = {}
-    for line in lines[1:-1]:
-        row = msgspec.json.decode(line, type=Row)
-        rows[row.id] = row
-    if lines[-1]:
-        # The run was cut off in the middle of a line: that case is answered again.
-        with run.out.open("r+b") as file:
-            file.truncate(os.path.getsize(run.out) - len(lines[-1]))
-    return rows
-
-
-def _append(path: Path, row: Row) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(row) + b"\n")
-    except OSError as error:
-        raise DlspError(f"{path} cannot be written ({error.strerror}).", "Choose another --out.") from error

@@ -63,7 +63,12 @@ def machine(threads: int = 0) -> dict[str, Any]:
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """p50, p95, mean and n of milliseconds."""
-    return {"p50": round(percentile(values, 50), 2), "p95": round(percentile(values, 95), 2), "mean": round(mean(values), 2), "n": len(values)}
+    return {
+        "p50": round(percentile(values, 50), 2),
+        "p95": round(percentile(values, 95), 2),
+        "mean": round(mean(values), 2),
+        "n": len(values),
+    }
 
 
 def milliseconds(values: Sequence[float]) -> str:

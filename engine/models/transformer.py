@@ -7,6 +7,8 @@ Shape suffixes: B batch, S rows, T key rows, V vocabulary, H heads, K key/value 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,6 +74,10 @@ class Transformer(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 
+    def blocks(self) -> list[Block]:
+        """The layers, bottom first."""
+        return cast("list[Block]", list(self.layers))
+
     def embed(self, tokens_BS: Tensor, roles_BS: Tensor | None = None) -> Tensor:
         """Token embeddings plus, where the model has them, role vectors: [B, S, M]."""
         x_BSM = self.embed_tokens(tokens_BS)
@@ -94,7 +100,7 @@ class Transformer(nn.Module):
         """
         x_BSM = self.embed(tokens_BS, roles_BS)
         phases = rotary_phases(positions_BS, self.config.head_dim, self.config.rope_theta)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.blocks()):
             q, k, v = layer.qkv(x_BSM)
             q, k = rotate(q, phases), rotate(k, phases)
             if context is not None:
@@ -119,7 +125,7 @@ class Transformer(nn.Module):
             mask = torch.ones(rows, start + rows, dtype=torch.bool, device=tokens_1S.device).tril(start)[None, None]
         x_1SM = self.embed(tokens_1S, roles_1S)
         new = KVStack([], [])
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.blocks()):
             q, k, v = layer.qkv(x_1SM)
             new.keys.append(k)
             new.values.append(v)

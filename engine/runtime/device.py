@@ -59,7 +59,7 @@ def _problem(device: torch.device) -> str:
 def _natural_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # new in torch 2.12; without it float32 is always right
+    capabilities: dict = getattr(torch.cpu, "get_capabilities", dict)()  # new in torch 2.12; without it float32 is always right
     if device.type == "cpu" and capabilities.get("avx512_bf16", False):
         return torch.bfloat16
     return torch.float32

@@ -94,6 +94,7 @@ def full_logits(model: Transformer, token_ids: list[int], hole: tuple[int, int])
     rows = len(token_ids)
     tokens = torch.tensor([token_ids], device=device)
     positions = torch.arange(rows, device=device)[None]
+    mask: Tensor | None
     if config.attention == "split":
         start, end = hole
         roles = torch.full_like(tokens, ROLES["canvas"])

@@ -92,7 +92,9 @@ def runtime_folder() -> Path:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
-            raise HostError(f"{folder} is in the way: it is not a folder.", "Remove it, or set XDG_RUNTIME_DIR to a folder of yours.") from None
+            raise HostError(
+                f"{folder} is in the way: it is not a folder.", "Remove it, or set XDG_RUNTIME_DIR to a folder of yours."
+            ) from None
         except OSError:
             continue  # Not writable, as /run/user without a login session is; the next candidate is the answer to that.
         check_private(folder)

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn
 
 import msgspec
@@ -68,6 +68,7 @@ def run_host(options: HostOptions, announce: Callable[[HostAddress, bool], None]
     try:
         listener, address = addresses.open_socket(place, options.transport)
         if options.detached:
+            os.chdir(place.folder)  # The starter's folder must not be kept from being removed.
             address = msgspec.structs.replace(address, log=str(addresses.log_file(place)))
         app_service = EngineService(options.config, loader, addresses.version())
 
@@ -114,6 +115,11 @@ async def _serve(service: EngineService, listener: socket.socket, address: HostA
             await super().startup(sockets)
             on_started()
 
+        async def main_loop(self) -> None:
+            # Instead of looking ten times a second whether to stop: a host in the background must let the processor sleep.
+            await self.on_tick(0)
+            await stopped.wait()
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield  # Signals are ours: streams must end before the server waits for its connections.
@@ -130,12 +136,13 @@ async def _serve(service: EngineService, listener: socket.socket, address: HostA
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     server = Server(config)
+    stopped = asyncio.Event()
     stopping: set[asyncio.Task[None]] = set()
 
     async def stop(reason: str) -> None:
         _log.info("stopping: %s", reason)
         await service.close(reason)
-        server.should_exit = True
+        stopped.set()
 
     def request_stop() -> None:
         if stopping:
@@ -153,12 +160,15 @@ async def _serve(service: EngineService, listener: socket.socket, address: HostA
             await service.close("stopped")
 
 
-async def _when_idle(service: EngineService, stop: Callable[[], object]) -> None:
+async def _when_idle(service: EngineService, stop: Callable[[], Awaitable[None]]) -> None:
     """Stop once nobody has needed the engine for the configured time."""
     limit = service.config.idle_exit_seconds
-    while (idle := service.idle_seconds()) < limit:
-        await asyncio.sleep(min(max(limit - idle, 0.05), 5.0))
-    await stop()
+    while True:
+        remaining = limit - service.idle_seconds()
+        if remaining <= 0:
+            await stop()
+            return
+        await asyncio.sleep(min(max(remaining, 0.05), 5.0))
 
 
 @contextlib.contextmanager
@@ -195,8 +205,7 @@ def _announce(options: HostOptions, address: HostAddress, own: bool) -> None:
     _print(address)
     if not (own and options.detached):
         return
-    # Our starter has what it wanted; from here on it may go, and take its pipes and its folder along.
-    os.chdir(os.path.dirname(address.log))
+    # Our starter has what it wanted; from here on it may go, and take its pipes along.
     log = os.open(address.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -118,7 +118,9 @@ async def _infill(request: Request, service: EngineService) -> Response:
         return _error(error, 500)
     except Exception as error:  # noqa: BLE001 - the scheduler has logged it; its message may quote the document
         _log.error("a request failed: %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-        failure = WireError(type="HostError", message=f"The engine failed on this request ({type(error).__name__}).", action="See its log file.")
+        failure = WireError(
+            type="HostError", message=f"The engine failed on this request ({type(error).__name__}).", action="See its log file."
+        )
         return _json(failure, 500)
     if answer is None:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
@@ -159,7 +161,9 @@ async def _disconnect(receive: Receive) -> None:
 
 def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(RequestError(f"{request.method} {request.url.path}: {error.detail}.", "See the routes of this version."), error.status_code)
+    return _error(
+        RequestError(f"{request.method} {request.url.path}: {error.detail}.", "See the routes of this version."), error.status_code
+    )
 
 
 def _error(error: DlspError, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -11,7 +11,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -71,7 +71,7 @@ class EngineService:
                 raise LoadingError(f"The model {self.config.model} is still loading.", "Try again in a moment.")
             return await self._scheduler.submit(request)
 
-    async def watch(self, heartbeat: float) -> AsyncIterator[Status]:
+    async def watch(self, heartbeat: float) -> AsyncGenerator[Status, None]:
         """The present state, then each change (the latest, where several came at once), until `close`. At the latest every
         `heartbeat` seconds the state is repeated. Counts as a client."""
         with self.client():

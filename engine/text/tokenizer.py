@@ -50,11 +50,11 @@ class Tokenizer:
     def encode(self, text: str) -> Encoding:
         """Ids of `text`; strings that look like special tokens are encoded as the characters they are."""
         encoding = self._inner.encode(text, add_special_tokens=False)
-        return Encoding(encoding.ids, encoding.word_ids, encoding.offsets)
+        return _plain(encoding)
 
     def encode_many(self, texts: list[str]) -> list[Encoding]:
         """`encode` for several texts at once."""
-        return [Encoding(e.ids, e.word_ids, e.offsets) for e in self._inner.encode_batch(texts, add_special_tokens=False)]
+        return [_plain(e) for e in self._inner.encode_batch(texts, add_special_tokens=False)]
 
     def decode(self, ids: list[int]) -> str:
         """The text of `ids`; special tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
@@ -67,6 +67,10 @@ class Tokenizer:
     def special_id(self, token: str) -> int | None:
         """The id of a special token by its string, or None where the vocabulary lacks it."""
         return self._inner.token_to_id(token)
+
+
+def _plain(encoding: tokenizers.Encoding) -> Encoding:
+    return Encoding(encoding.ids, [word or 0 for word in encoding.word_ids], encoding.offsets)
 
 
 def _byte_of_character() -> dict[str, int]:

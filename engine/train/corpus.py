@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine.errors import ConfigError, DlspError
@@ -30,7 +30,7 @@ COPYLEFT = re.compile(r"(?i)(GNU (Lesser |Affero )?General Public Licen|\b[AL]?G
 SECRET = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|AKIA[0-9A-Z]{16}|ghp_[0-9A-Za-z]{36}|xox[baprs]-[0-9A-Za-z-]{10,}")
 
 
-def build(destination: Path, cache: Path, bench_data: Path | None, report=print) -> dict:
+def build(destination: Path, cache: Path, bench_data: Path | None, report: Callable[[str], None] = print) -> dict:
     """Write the corpus to `destination` and return its manifest. Wheels are kept in `cache`.
 
     Raises ConfigError where the manifest is wrong and DlspError where a package cannot be downloaded.

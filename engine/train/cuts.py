@@ -10,6 +10,7 @@ import bisect
 import itertools
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +38,9 @@ class Window:
 class Cutter:
     """Draws windows from a corpus file. Packages are drawn in proportion to bytes ** 0.6, so that none dominates."""
 
-    def __init__(self, path: Path, tokenizer: Tokenizer, document_id: int, length: int, holes: int, canvas: int) -> None:
+    def __init__(self, path: Path, tokenizer: Tokenizer, document_id: int, length: int, holes: int) -> None:
         self._tokenizer, self._document_id = tokenizer, document_id
-        self.length, self.holes, self.canvas = length, holes, canvas
+        self.length, self.holes = length, holes
         packages: dict[str, list[str]] = {}
         for row in corpus.read(path):
             packages.setdefault(row["package"], []).append(row["text"])
@@ -124,7 +125,7 @@ class Cutter:
         return previous if rng.random() < 0.5 else start, line_ends[last] if last > index else end
 
 
-def _cumulative(weights: list[float]) -> list[float]:
+def _cumulative(weights: Sequence[float]) -> list[float]:
     total, out = 0.0, []
     for weight in weights:
         total += weight

@@ -84,7 +84,7 @@ def packed_forward(model: Transformer, batch: PackedBatch) -> tuple[Tensor, Tens
 
     x = model.embed(streams, stream_roles)
     c = model.embed(batch.canvas_BR, role_BN.repeat_interleave(slots, dim=1))
-    for layer in model.layers:
+    for layer in model.blocks():
         q, k, v = layer.qkv(x)
         q, k = rotate(q, stream_phases), rotate(k, stream_phases)
         cq, ck, cv = layer.qkv(c)

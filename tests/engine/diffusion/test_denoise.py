@@ -108,7 +108,7 @@ def test_a_line_end_ends_a_one_line_hole() -> None:
 
 
 def test_a_forced_line_end_is_kept_and_the_next_one_ends_the_hole() -> None:
-    canvas, _ = _run([{NEWLINE: 0.5, A: 0.5}, {NEWLINE: 0.9, A: 0.1}, {B: 1.0}], Goal(forced=b"\n", one_line=True))
+    canvas, _ = _run([{NEWLINE: 0.5, A: 0.5}, {NEWLINE: 0.8, A: 0.2}, {B: 0.7, C: 0.3}], Goal(forced=b"\n", one_line=True))
     assert canvas.content() == [NEWLINE]
 
 

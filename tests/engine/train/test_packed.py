@@ -103,7 +103,7 @@ def _config(tokenizer: Tokenizer, **changes: object) -> TrainConfig:
 
 def test_windows_hold_real_text_and_sensible_holes(corpus_file: Path, tokenizer: Tokenizer) -> None:
     config = _config(tokenizer)
-    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes, config.canvas)
+    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes)
     rng = random.Random(1)
     for _ in range(50):
         window = cutter.draw(rng)
@@ -116,7 +116,7 @@ def test_windows_hold_real_text_and_sensible_holes(corpus_file: Path, tokenizer:
 
 def test_the_same_step_draws_the_same_batch(corpus_file: Path, tokenizer: Tokenizer) -> None:
     config = _config(tokenizer)
-    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes, config.canvas)
+    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes)
 
     def draw() -> PackedBatch:
         rng = random.Random("7-3")
@@ -129,7 +129,7 @@ def test_the_same_step_draws_the_same_batch(corpus_file: Path, tokenizer: Tokeni
 def test_a_run_cut_off_and_resumed_equals_one_that_was_not(corpus_file: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     def trainer(directory: str, **changes: object) -> Trainer:
         config = _config(tokenizer, **changes)
-        return Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes, config.canvas), tmp_path / directory)
+        return Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes), tmp_path / directory)
 
     whole = trainer("whole")
     whole.run()

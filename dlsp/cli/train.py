@@ -1,0 +1,72 @@
+"""`dlsp train`: build the corpus, the tokenizer and the embedded model, step by step. Everything heavy is imported on use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+train_app = typer.Typer(no_args_is_help=True, help="Train the embedded model: corpus, tokenizer, run, export.")
+
+Workspace = Annotated[Path, typer.Option("--work", help="Folder for corpus, states and logs.")]
+WORK = Path("train-work")
+
+
+def _bench_data() -> Path | None:
+    folder = os.environ.get("DLSP_BENCH_DATA")
+    return Path(folder) if folder else None
+
+
+@train_app.command()
+def corpus(work: Workspace = WORK) -> None:
+    """Download the named packages through pip, filter them, and write the corpus with its manifest.
+
+    Files that share a long line with HumanEval-Infilling are dropped where $DLSP_BENCH_DATA points to it.
+    """
+    from engine.train.corpus import build
+
+    data = _bench_data()
+    if data is None:
+        typer.echo("DLSP_BENCH_DATA is not set: the corpus is not checked against HumanEval-Infilling.", err=True)
+    manifest = build(work / "corpus", work / "wheels", data, report=typer.echo)
+    typer.echo(f"{manifest['train_bytes'] / 1e6:.1f} MB of training text in {work / 'corpus'}")
+
+
+@train_app.command()
+def tokenizer(work: Workspace = WORK, vocabulary: int = 8192) -> None:
+    """Learn the byte-level BPE tokenizer from a sample of the corpus."""
+    from engine.train import bpe
+    from engine.train.corpus import read
+
+    texts = (row["text"] for row in read(work / "corpus" / "train.jsonl"))
+    trained = bpe.train(bpe.sample(texts, 25_000_000, 6), vocabulary, work / "tokenizer.json")
+    held_out = [row["text"] for row in read(work / "corpus" / "held_out.jsonl")]
+    tokens = sum(len(e.ids) for e in trained.encode_batch(held_out))
+    typer.echo(f"{trained.get_vocab_size()} tokens, {sum(map(len, held_out)) / tokens:.2f} characters a token on held-out packages")
+
+
+@train_app.command()
+def run(work: Workspace = WORK, preset: str = "cpu", minutes: float = 0.0, name: str = "run") -> None:
+    """Train, or go on with a run that was cut off. Killing it loses at most five minutes."""
+    from engine.text.tokenizer import Tokenizer
+    from engine.train.cuts import Cutter
+    from engine.train.presets import configure
+    from engine.train.trainer import Trainer
+
+    text = Tokenizer(work / "tokenizer.json")
+    config = configure(preset, text, **({"minutes": minutes} if minutes else {}))
+    cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)
+    trainer = Trainer(config, cutter, work / name)
+    typer.echo(f"step {trainer.step}, {trainer.progress:.0%} done; the log is {work / name / 'log.jsonl'}")
+    trainer.run()
+
+
+@train_app.command()
+def export(work: Workspace = WORK, name: str = "run", out: Path = Path("model"), title: str = "nano") -> None:
+    """Write a run's present state as a checkpoint that `--model` accepts."""
+    from engine.train.export import export as write
+
+    write(work / name / "state.pt", work / "tokenizer.json", out, title)
+    typer.echo(f"wrote {out}")
