@@ -1,0 +1,1 @@
+"""Filters between the model's text and what the editor gets."""

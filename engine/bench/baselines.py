@@ -62,7 +62,7 @@ def _copy(case: Case, line: str) -> str:
     if following.strip() and not whole_line:
         shared = next((n for n in range(min(len(text), len(following)), 0, -1) if text.endswith(following[-n:])), 0)
         text = text[: len(text) - shared]
-    return text + _line_end(case)
+    return text + _line_end(case) if text else ""
 
 
 def _typed(case: Case) -> str:

@@ -18,6 +18,9 @@ from rich.table import Table
 
 from engine.bench.metrics import mean, percentile
 
+BUSY_SHARE = 0.5
+"""Load of the last minute, as a share of the cores, from which on times are marked as disturbed."""
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One finished bench. `rows` are a label and one cell for each of `columns`; `notes` are sentences under the table."""
@@ -40,6 +43,8 @@ def show(report: Report, console: Console) -> None:
     console.print(table)
     for note in report.notes:
         console.print(note, highlight=False)
+    if busy := _busy(report.data):
+        console.print(busy, highlight=False)
     console.file.write(msgspec.json.encode(report.data).decode() + "\n")
     console.file.flush()
 
@@ -74,6 +79,15 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def milliseconds(values: Sequence[float]) -> str:
     """`p50 / p95` of milliseconds for a table cell, a dash where nothing was measured."""
     return f"{percentile(values, 50):.1f} / {percentile(values, 95):.1f} ms" if values else "-"
+
+
+def _busy(data: Mapping[str, Any]) -> str:
+    """A warning where other work ran beside the measurement; figures of time are worth little then."""
+    facts = data.get("machine") or {}
+    load, cores = facts.get("load_1m"), facts.get("cores")
+    if not load or not cores or load <= BUSY_SHARE * cores:
+        return ""
+    return f"The machine was busy before the start (load {load:g} on {cores} cores): times are too long."
 
 
 def _version(package: str) -> str:

@@ -76,7 +76,7 @@ def _guard(root: str) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
             return True  # a descriptor that is already open
         full = os.fsdecode(realpath(path))
-        return full == root or full.startswith(root + os.sep) or full == null
+        return full in (root, null) or full.startswith(root + os.sep)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event in FORBIDDEN or event.startswith(FORBIDDEN_FAMILIES):

@@ -30,7 +30,7 @@ from engine.runtime.scheduler import InfillEngine
 from engine.serve import address as addresses
 from engine.serve.service import EngineService, Loader
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("engine.serve.host")  # by -m this module is called __main__
 
 _PEER_PATIENCE_SECONDS = 12.0
 """How long to wait for the host that holds the lock to answer, or to end: it may be starting or on its way out."""

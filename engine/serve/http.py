@@ -103,13 +103,10 @@ async def _infill(request: Request, service: EngineService) -> Response:
         if body is None:
             limit = f"{service.config.max_request_bytes:,}"
             return _error(RequestError(f"The request is larger than {limit} bytes.", "Send less text around the hole."), 413)
-        wanted = msgspec.json.decode(body, type=InfillRequest)
+        wanted = _parse(body)
         answer = await _unless_gone(request.receive, service.infill(wanted))
     except ClientDisconnect:
         answer = None
-    except msgspec.MsgspecError as error:
-        # msgspec names the place and the expected type; a wrong value of ours is never document text.
-        return _error(RequestError(f"The request is not a valid InfillRequest: {error}.", "See engine/api.py for its fields."), 400)
     except RequestError as error:
         return _error(error, 400)
     except LoadingError as error:
@@ -125,6 +122,14 @@ async def _infill(request: Request, service: EngineService) -> Response:
     if answer is None:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
     return _json(answer)
+
+
+def _parse(body: bytes) -> InfillRequest:
+    try:
+        return msgspec.json.decode(body, type=InfillRequest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        # These name a place and a type or a byte, never a stretch of the document.
+        raise RequestError(f"The request is not a valid InfillRequest: {error}.", "See engine/api.py for its fields.") from error
 
 
 async def _body(request: Request, limit: int) -> bytes | None:

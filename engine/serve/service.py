@@ -146,8 +146,8 @@ class EngineService:
         self._publish(replace(self._status, state="error", reason=reason, message=str(error), progress=0.0))
 
     def _progress(self, progress: float) -> None:
-        """Pass on whole percents only."""
-        if self._status.state == "loading" and progress - self._status.progress >= 0.01:
+        """Pass on every twentieth only; each one is a line to every editor."""
+        if self._status.state == "loading" and progress - self._status.progress >= 0.05:
             self._publish(replace(self._status, progress=min(progress, 1.0)))
 
     def _busy(self, busy: bool) -> None:

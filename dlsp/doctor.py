@@ -1,0 +1,257 @@
+"""What dlsp needs on this machine, checked piece by piece: each check passes, warns or fails, and names the command that fixes it.
+
+Knows nothing of how the checks are shown; nothing is changed, started or sent anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from dlsp.context.exclude import SECRETS
+from dlsp.settings import Options, Settings, read_file, resolve, user_file
+from engine.api import InfillRequest
+from engine.config import EngineConfig
+from engine.errors import DlspError
+
+State = Literal["pass", "warn", "fail"]
+
+REINSTALL = "pip install --force-reinstall dlsp"
+LIBRARIES = ("pygls", "msgspec", "httpx", "starlette", "uvicorn", "tokenizers", "safetensors")
+OTHER_EDITORS = {
+    "code": "VS Code",
+    "codium": "VSCodium",
+    "hx": "Helix",
+    "emacs": "Emacs",
+    "zed": "Zed",
+    "subl": "Sublime Text",
+    "vim": "Vim",
+}
+NVIM_WANTED = (0, 12)
+FIRST_PYTHON_UNTESTED = (3, 14)
+"""The first version that nobody has tried."""
+
+_SAMPLE = InfillRequest(
+    prefix="class Point:\n    def __init__(self, x, y):\n        self.x = ",
+    suffix="\n        self.y = y\n",
+    client="doctor",
+)
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. `detail` says what was found, `fix` is a command or step (empty when it passes)."""
+
+    name: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look at: a model and a device other than the settings', and whether to really load the model and fill a hole."""
+
+    model: str = ""
+    device: str = ""
+    load: bool = False
+
+
+def examine(plan: Plan) -> Iterator[Check]:
+    """Every check in turn, cheap ones first. What is wrong with the machine is a check that fails; raises ConfigError for a bad plan."""
+    yield _python()
+    yield from _libraries()
+    file = user_file()
+    options = read_file(file)
+    settings = resolve([options])
+    config = settings.engine()
+    if plan.model or plan.device:
+        config = msgspec.structs.replace(config, model=plan.model or config.model, device=plan.device or config.device)
+    yield _settings(file, options)
+    yield _guarded("excluded files", lambda: _excluded(settings))
+    torch = _torch()
+    yield torch
+    if torch.state == "fail":
+        # Without torch the engine cannot even be asked.
+        yield Check(name="model", state="fail", detail="cannot be checked without torch", fix=torch.fix)
+    else:
+        yield _guarded("device", lambda: _device(config))
+        yield _guarded("model", lambda: _model(config))
+        if plan.load:
+            yield _guarded("infill", lambda: _fill(config))
+    yield _guarded("runtime folder", _runtime_folder)
+    yield _guarded("engine host", _hosts)
+    yield from _editors()
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= FIRST_PYTHON_UNTESTED:
+        return Check(
+            name="python", state="warn", detail=f"{version} is newer than what dlsp is tested with", fix="If torch fails, use Python 3.13."
+        )
+    return Check(name="python", state="pass", detail=f"{version} ({sys.executable})")
+
+
+def _libraries() -> Iterator[Check]:
+    missing = []
+    for name in LIBRARIES:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Check(name="libraries", state="fail", detail=f"missing: {', '.join(missing)}", fix=f"pip install {' '.join(missing)}")
+    else:
+        yield Check(name="libraries", state="pass", detail=f"{len(LIBRARIES)} found")
+
+
+def _settings(file: Path, options: Options) -> Check:
+    if options.problems:
+        return Check(name="settings", state="fail", detail=" ".join(options.problems), fix=f"Edit {file}; docs/settings.md has the names.")
+    if not file.exists():
+        return Check(name="settings", state="pass", detail=f"the defaults ({file} does not exist)")
+    return Check(name="settings", state="pass", detail=f"{file} sets {', '.join(sorted(options.values)) or 'nothing'}")
+
+
+def _excluded(settings: Settings) -> Check:
+    from pathspec import GitIgnoreSpec
+
+    wrong = []
+    for pattern in settings.exclude:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except ValueError:
+            wrong.append(repr(pattern))
+    if wrong:
+        detail = f"not valid, and so without effect: {', '.join(wrong)}"
+        return Check(
+            name="excluded files", state="fail", detail=detail, fix="Correct `exclude` in the settings; it takes .gitignore patterns."
+        )
+    own = f" and {', '.join(settings.exclude)}" if settings.exclude else ""
+    return Check(name="excluded files", state="pass", detail=f"{len(SECRETS)} patterns for secrets{own}")
+
+
+def _torch() -> Check:
+    fix = 'pip install "torch>=2.11"'
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError) as error:  # OSError: a shared library of torch's is missing or broken
+        return Check(name="torch", state="fail", detail=f"cannot be imported ({_first_line(error)})", fix=fix)
+    version = str(torch.__version__)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if numbers < (2, 11):
+        return Check(name="torch", state="fail", detail=f"{version} is too old", fix=fix)
+    return Check(name="torch", state="pass", detail=version)
+
+
+def _device(config: EngineConfig) -> Check:
+    from engine.runtime.device import place
+
+    placement = place(config.device, config.dtype)
+    detail = f"{placement.device}, {str(placement.dtype).removeprefix('torch.')}"
+    if placement.fallback_reason:
+        fix = "Update the GPU's driver or torch; dlsp works on the CPU meanwhile."
+        return Check(name="device", state="warn", detail=f"{detail}; {placement.fallback_reason}", fix=fix)
+    return Check(name="device", state="pass", detail=detail)
+
+
+def _model(config: EngineConfig) -> Check:
+    from engine.models import checkpoint
+    from engine.text.tokenizer import Tokenizer
+
+    facts = checkpoint.read(checkpoint.find(config.model))
+    files = set(checkpoint.shards(facts.directory).values())
+    tokenizer = Tokenizer(facts.directory / "tokenizer.json")
+    facts.token_ids(tokenizer.special_id)
+    size = sum(path.stat().st_size for path in files)
+    return Check(name="model", state="pass", detail=f"{facts.name}: {len(files)} weight files, {size / 1e6:.1f} MB, {facts.directory}")
+
+
+def _fill(config: EngineConfig) -> Check:
+    from engine.runtime.engine import Engine
+
+    started = time.monotonic()
+    engine = Engine.load(config.model, device=config.device, dtype=config.dtype, threads=config.threads)
+    loaded = time.monotonic()
+    result = engine.infill(_SAMPLE)
+    detail = f"loaded in {1000 * (loaded - started):.0f} ms, filled a hole in {1000 * (time.monotonic() - loaded):.0f} ms: {result.text!r}"
+    if not result.text:
+        return Check(name="infill", state="warn", detail=f"{detail} ({result.reason})", fix="Try another model with --model.")
+    return Check(name="infill", state="pass", detail=detail)
+
+
+def _runtime_folder() -> Check:
+    from engine.serve.address import runtime_folder
+
+    folder = runtime_folder()
+    return Check(name="runtime folder", state="pass", detail=f"{folder} is private to you")
+
+
+def _hosts() -> Check:
+    from engine.serve.address import accepts, check_private, running_hosts, runtime_folder
+
+    for socket in sorted(runtime_folder().glob("*.sock")):
+        check_private(socket)
+    hosts = running_hosts()
+    if not hosts:
+        return Check(name="engine host", state="pass", detail="none is running; the first editor starts it")
+    deaf = [host for host in hosts if not accepts(host.address)]
+    if deaf:
+        pids = " ".join(str(host.pid) for host in deaf)
+        return Check(name="engine host", state="warn", detail=f"process {pids} is running but does not answer", fix=f"kill {pids}")
+    found = "; ".join(f"process {host.pid} with {host.config.model} on {host.config.device}" for host in hosts)
+    return Check(name="engine host", state="pass", detail=found)
+
+
+def _editors() -> Iterator[Check]:
+    found = [name for command, name in OTHER_EDITORS.items() if shutil.which(command)]
+    nvim = shutil.which("nvim")
+    if nvim:
+        yield _neovim(nvim)
+    if found:
+        yield Check(name="editors", state="pass", detail=f"{', '.join(found)} (any that speaks LSP can run `dlsp serve --stdio`)")
+    elif not nvim:
+        detail = "no editor found on the PATH"
+        yield Check(name="editors", state="warn", detail=detail, fix="Point your editor's LSP settings at `dlsp serve --stdio`.")
+
+
+def _neovim(path: str) -> Check:
+    try:
+        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name="neovim", state="warn", detail=f"{path} does not run ({_first_line(error)})", fix="Reinstall Neovim.")
+    match = re.match(r"NVIM v(\d+)\.(\d+)\S*", answer)
+    if match is None:
+        return Check(name="neovim", state="warn", detail=f"{path} does not say its version", fix="Reinstall Neovim.")
+    version = match.group().removeprefix("NVIM v")
+    if (int(match[1]), int(match[2])) < NVIM_WANTED:
+        wanted = ".".join(map(str, NVIM_WANTED))
+        detail = f"{version} has no inline completion; popup completion works"
+        return Check(name="neovim", state="warn", detail=detail, fix=f"Install Neovim {wanted} or newer for ghost text.")
+    return Check(name="neovim", state="pass", detail=f"{version}; add editors/nvim to its runtimepath and call vim.lsp.enable('dlsp')")
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """The check, or a failed one that says why it could not be made."""
+    try:
+        return check()
+    except DlspError as error:
+        return Check(name=name, state="fail", detail=str(error.args[0]), fix=error.action)
+    except ImportError as error:
+        return Check(name=name, state="fail", detail=f"cannot be checked ({_first_line(error)})", fix=REINSTALL)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return Check(name=name, state="fail", detail=f"{where}{error.strerror or error}", fix="Check the permissions of this path.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,231 @@
+"""Every setting, once: its name, type, limits, default and meaning; what clients and the user's file say becomes `Settings`.
+
+The JSON schema and the table in the docs are generated from here (`python -m dlsp.settings`). Knows no protocol and no backend.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from engine.config import EngineConfig
+from engine.errors import ConfigError
+
+LANGUAGES_OFF = ("plaintext", "markdown")
+"""Languages that are off unless `languages` says otherwise."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is in force. A name on the wire is the field's name in camelCase."""
+
+    enabled: Annotated[bool, Meta(description="Offer completions at all.")] = True
+    languages: Annotated[
+        dict[str, bool],
+        Meta(description='Language id to on or off; "*" stands for all that are not named. `plaintext` and `markdown` are off by default.'),
+    ] = {}
+    exclude: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Further files that never enter a prompt, as .gitignore patterns. "
+            "Secrets (.env, keys, credentials) are always excluded."
+        ),
+    ] = ()
+    debounce_ms: Annotated[int, Meta(ge=0, le=5000, description="Pause after a keystroke before the model is asked, in milliseconds.")] = 30
+    deadline_ms: Annotated[
+        int,
+        Meta(ge=0, le=600_000, description="After this many milliseconds the best text so far is taken; 0 waits for the model to finish."),
+    ] = 300
+    min_confidence: Annotated[
+        float, Meta(ge=0, le=1, description="Automatic suggestions the model is less sure of than this are not shown; 0 shows all.")
+    ] = 0.35
+    max_lines: Annotated[int, Meta(ge=1, le=200, description="Longest block offered, in lines.")] = 12
+    prompt_tokens: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="Most tokens of context given to the model; 0 leaves it to the model.")
+    ] = 0
+    model: Annotated[str, Meta(min_length=1, description="Model: `nano`, or the path of a checkpoint folder.")] = "nano"
+    device: Annotated[str, Meta(description="Where the model runs: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.")] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], Meta(description="Number format of the weights; `auto` suits the device.")
+    ] = "auto"
+    threads: Annotated[int, Meta(ge=0, le=1024, description="CPU threads of the engine; 0 leaves it to torch.")] = 0
+    idle_exit_seconds: Annotated[
+        float, Meta(gt=0, description="The engine ends, and frees its memory, this many seconds after its last use.")
+    ] = 900.0
+    backend: Annotated[
+        Literal["local", "remote"], Meta(description="`local` runs the model on this machine; `remote` sends prompts to `remoteUrl`.")
+    ] = "local"
+    remote_url: Annotated[str, Meta(description="Address of a team server, http or https. Used only when `backend` is `remote`.")] = ""
+    remote_token: Annotated[str, Meta(description="Token the team server asks for.")] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="What the log keeps. Only `debug` may write text of your documents to it."),
+    ] = "info"
+
+    def engine(self) -> EngineConfig:
+        """The part that a local engine is started with."""
+        return EngineConfig(
+            model=self.model, device=self.device, dtype=self.dtype, threads=self.threads, idle_exit_seconds=self.idle_exit_seconds
+        )
+
+    def backend_key(self) -> tuple[object, ...]:
+        """Equal exactly for settings that one and the same backend can serve."""
+        return (self.backend, self.remote_url, self.remote_token) if self.backend == "remote" else (self.backend, self.engine())
+
+    def offers(self, language: str) -> bool:
+        """Whether a language is on."""
+        named = self.languages.get(language)
+        return named if named is not None else self.languages.get("*", language not in LANGUAGES_OFF)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """One source's wishes: the valid values by field name, and a sentence for each value that is not."""
+
+    values: dict[str, Any] = {}
+    problems: tuple[str, ...] = ()
+
+
+def read_options(raw: object, source: str) -> Options:
+    """Check what a client or a file sent. Null means not set; a wrong value costs itself only. `source` begins each problem."""
+    if raw is None:
+        return Options()
+    if isinstance(raw, Mapping) and isinstance(raw.get("dlsp"), Mapping):
+        raw = raw["dlsp"]
+    if not isinstance(raw, Mapping):
+        return Options(problems=(f"{source}: settings must be an object, not {type(raw).__name__}.",))
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    types = _types()
+    for name, value in raw.items():
+        if value is None:
+            continue
+        if name not in types:
+            problems.append(f"{source}: there is no setting `{name}`.")
+            continue
+        field, kind = types[name]
+        try:
+            values[field] = _checked(field, msgspec.convert(value, kind))
+        except (msgspec.ValidationError, ConfigError) as error:
+            problems.append(f"{source}: `{name}` is ignored: {str(error).rstrip('.')}.")
+    return Options(values, tuple(problems))
+
+
+def read_file(path: Path) -> Options:
+    """The user's TOML file. A file that is not there says nothing; one that cannot be read is a problem, not an error."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Options()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Options(problems=(f"{path.name}: the file is ignored: {error}.",))
+    return read_options(raw, path.name)
+
+
+def resolve(layers: Iterable[Options]) -> Settings:
+    """Settings from sources of rising precedence. `languages` and `exclude` add up; of everything else the last word counts."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for field, value in layer.values.items():
+            if field == "languages":
+                merged[field] = {**merged.get(field, {}), **value}
+            elif field == "exclude":
+                merged[field] = (*merged.get(field, ()), *(glob for glob in value if glob not in merged.get(field, ())))
+            else:
+                merged[field] = value
+    return Settings(**merged)
+
+
+def user_file() -> Path:
+    """Where the user's file is looked for."""
+    from platformdirs import user_config_path
+
+    return user_config_path("dlsp", appauthor=False) / "config.toml"
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of what a client may send and of the user's file."""
+    (_, components) = msgspec.json.schema_components((Settings,))
+    properties = components["Settings"]["properties"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "dlsp settings",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def generated() -> dict[str, str]:
+    """The files made from this one, path below the repository root -> content."""
+    facts = schema()
+    rows = [
+        f"| `{name}` | {_type_name(property)} | `{msgspec.json.encode(property['default']).decode()}` | {property['description']} |"
+        for name, property in facts["properties"].items()
+    ]
+    return {
+        "dlsp/settings.schema.json": msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() + "\n",
+        "docs/settings.md": "\n".join([*_DOCS_HEAD, *rows, ""]),
+    }
+
+
+def write_generated(root: Path) -> list[Path]:
+    """Write the generated files below `root`; returns those that changed."""
+    written = []
+    for name, content in generated().items():
+        path = root / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+            written.append(path)
+    return written
+
+
+_DOCS_HEAD = (
+    "# Settings",
+    "",
+    "<!-- Generated by `make settings` from dlsp/settings.py. Do not edit. -->",
+    "",
+    "The same names work everywhere: as `initializationOptions`, as the section `dlsp` of the editor's configuration, and in the",
+    "user's file `config.toml` (in `~/.config/dlsp/` on Linux, `~/Library/Application Support/dlsp/` on macOS,",
+    "`%LOCALAPPDATA%\\dlsp\\` on Windows).",
+    "The editor's word counts more than the file's. A value that is not valid is named in the log and ignored; the others still count.",
+    "",
+    "| setting | type | default | meaning |",
+    "|---|---|---|---|",
+)
+
+
+def _types() -> dict[str, tuple[str, Any]]:
+    """Name on the wire -> field and type."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return {field.encode_name: (field.name, hints[field.name]) for field in msgspec.structs.fields(Settings)}
+
+
+def _checked(field: str, value: Any) -> Any:
+    """A value that has the right type, if it also makes sense; raises ConfigError."""
+    if field == "device":
+        EngineConfig(device=value)
+    if field == "remote_url" and value and not value.startswith(("http://", "https://")):
+        raise ConfigError("Expected an address that begins with http:// or https://")
+    return value
+
+
+def _type_name(property: Mapping[str, Any]) -> str:
+    if "enum" in property:
+        return ", ".join(f"`{choice}`" for choice in property["enum"])
+    limits = [
+        f"{word} {property[key]}"
+        for key, word in (("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"))
+        if key in property
+    ]
+    return " ".join([{"array": "list of texts", "object": "map of text to boolean"}.get(property["type"], property["type"]), *limits])
+
+
+if __name__ == "__main__":
+    for changed in write_generated(Path(__file__).resolve().parent.parent):
+        print(f"wrote {changed}", file=sys.stderr)

@@ -1,0 +1,216 @@
+"""The doctor: every kind of trouble is a line that names the cure, and none of them is a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from dlsp import doctor
+from dlsp.cli.main import main
+from dlsp.doctor import Check, Plan, examine
+from lsp_stdio import WEIGHTS, have_weights
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of our own: no settings, no host, no editors."""
+    home = tmp_path / "h"
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    (tmp_path / "bin").mkdir()
+    for name, value in {"HOME": home, "XDG_CONFIG_HOME": home / "c", "XDG_RUNTIME_DIR": runtime, "PATH": tmp_path / "bin"}.items():
+        monkeypatch.setenv(name, str(value))
+    return tmp_path
+
+
+def found(plan: Plan | None = None) -> dict[str, Check]:
+    return {check.name: check for check in examine(plan or Plan())}
+
+
+def settings(machine: Path, text: str) -> None:
+    path = machine / "h" / "c" / "dlsp" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def command(machine: Path, name: str, script: str) -> None:
+    path = machine / "bin" / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_healthy_machine_passes_everywhere_but_for_editors() -> None:
+    assert have_weights(), "the embedded weights are missing"
+    checks = found()
+    assert {name: check.state for name, check in checks.items()} == {
+        "python": "pass",
+        "libraries": "pass",
+        "settings": "pass",
+        "excluded files": "pass",
+        "torch": "pass",
+        "device": "pass",
+        "model": "pass",
+        "runtime folder": "pass",
+        "engine host": "pass",
+        "editors": "warn",
+    }
+
+
+def test_whatever_does_not_pass_names_a_cure_and_the_rest_does_not(machine: Path) -> None:
+    settings(machine, 'device = "cuda:x"\nexclude = ["a/***[/b"]\nnonsense = 1\n')
+    for check in examine(Plan(model=str(machine))):
+        assert check.detail
+        assert bool(check.fix) == (check.state != "pass"), check
+
+
+def test_missing_torch_is_said_once_and_stops_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor.importlib.import_module
+
+    def refuse(name: str, *args: str) -> object:
+        if name == "torch":
+            raise ImportError("No module named 'torch'")
+        return real(name, *args)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", refuse)
+    checks = found(Plan(load=True))
+    assert checks["torch"].state == "fail"
+    assert "pip install" in checks["torch"].fix
+    assert checks["model"].state == "fail"
+    assert "infill" not in checks
+    assert checks["runtime folder"].state == "pass"
+
+
+def test_unusable_device_fails(machine: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device, so cuda is no unusable device")
+    check = found(Plan(device="cuda"))["device"]
+    assert check.state == "fail"
+    assert "cuda" in check.detail
+
+
+def test_missing_model_fails(machine: Path) -> None:
+    assert "There is no model" in found(Plan(model=str(machine / "none")))["model"].detail
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "weights"])
+def test_damaged_model_file_is_named(machine: Path, name: str) -> None:
+    model = machine / "model"
+    shutil.copytree(WEIGHTS, model)
+    path = sorted(model.glob("*.safetensors"))[0] if name == "weights" else model / name
+    path.write_bytes(path.read_bytes()[:100])
+    check = found(Plan(model=str(model)))["model"]
+    assert check.state == "fail"
+    assert path.name in check.detail
+
+
+def test_model_and_device_come_from_the_settings(machine: Path) -> None:
+    settings(machine, 'model = "/no/such/model"\n')
+    checks = found()
+    assert "/no/such/model" in checks["model"].detail
+    assert checks["settings"].state == "pass"
+    assert "model" in checks["settings"].detail
+    assert found(Plan(model="nano"))["model"].state == "pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("debounceMs = -1\n", "debounceMs"), ("nonsense = 1\n", "nonsense"), ("debounceMs = \n", "config.toml")]
+)
+def test_wrong_settings_are_named(machine: Path, text: str, what: str) -> None:
+    settings(machine, text)
+    check = found()["settings"]
+    assert check.state == "fail"
+    assert what in check.detail
+    assert "config.toml" in check.fix
+
+
+def test_own_exclusions_are_shown(machine: Path) -> None:
+    settings(machine, 'exclude = ["private/"]\n')
+    check = found()["excluded files"]
+    assert check.state == "pass"
+    assert "private/" in check.detail
+
+
+@pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX")
+def test_runtime_folder_open_to_others_fails(machine: Path) -> None:
+    folder = machine / "run" / "dlsp"
+    folder.mkdir()
+    folder.chmod(0o755)
+    check = found()["runtime folder"]
+    assert check.state == "fail"
+    assert "chmod" in check.fix
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a socket that is somebody else's")
+def test_socket_of_somebody_else_fails(machine: Path) -> None:
+    folder = machine / "run" / "dlsp"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "x.sock"))
+        os.chown(folder / "x.sock", 12345, 12345)
+        check = found()["engine host"]
+    assert check.state == "fail"
+    assert "another user" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("says", "state"),
+    [
+        ("NVIM v0.12.4", "pass"),
+        ("NVIM v0.13.0-dev-123+gabc", "pass"),
+        ("NVIM v1.0.0", "pass"),
+        ("NVIM v0.10.4", "warn"),
+        ("hello", "warn"),
+    ],
+)
+def test_neovim_must_be_new_enough(machine: Path, says: str, state: str) -> None:
+    command(machine, "nvim", f"echo '{says}'")
+    checks = found()
+    assert checks["neovim"].state == state
+    assert "editors" not in checks
+
+
+def test_other_editors_are_named(machine: Path) -> None:
+    command(machine, "hx", "true")
+    check = found()["editors"]
+    assert (check.state, check.detail.split(" (")[0]) == ("pass", "Helix")
+
+
+def test_load_really_fills_a_hole() -> None:
+    check = found(Plan(load=True))["infill"]
+    assert check.state in ("pass", "warn")
+    assert " ms" in check.detail
+
+
+def run(*args: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *args])
+    return int(ended.value.code or 0)
+
+
+def test_command_prints_a_line_a_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("pass  torch ") for line in lines)
+    assert any(line.startswith("warn  editors ") for line in lines)
+    assert any("fix: " in line for line in lines)
+
+
+def test_command_fails_with_status_1_and_says_the_same_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--model", "/no/such/model", "--json") == 1
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["model"]["state"] == "fail"
+    assert checks["model"]["fix"]
+
+
+def test_command_refuses_a_device_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--device", "tpu") == 2
+    assert "There is no device 'tpu'." in capsys.readouterr().err

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dlsp.settings import Settings, generated, read_file, read_options, resolve, schema, write_generated
+from engine.config import EngineConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_wrong_values_are_named_and_the_good_ones_kept() -> None:
+    options = read_options({"debounceMs": "soon", "maxLines": 3, "device": "gpu", "colour": "red", "deadlineMs": -1}, "configuration")
+    assert options.values == {"max_lines": 3}
+    assert len(options.problems) == 4
+    for name in ("debounceMs", "device", "colour", "deadlineMs"):
+        assert any(f"`{name}`" in problem for problem in options.problems), name
+    assert "Expected `int`, got `str`" in options.problems[0]
+    assert all(problem.startswith("configuration: ") and problem.endswith(".") for problem in options.problems)
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"dlsp": {"maxLines": 5}}, {"max_lines": 5}),
+        ({"maxLines": None}, {}),
+        ({"minConfidence": 0}, {"min_confidence": 0.0}),
+        ({"languages": {"markdown": True}}, {"languages": {"markdown": True}}),
+        ({"exclude": ["*.sql"]}, {"exclude": ("*.sql",)}),
+    ],
+)
+def test_shapes_that_clients_send(raw: object, values: dict) -> None:
+    options = read_options(raw, "x")
+    assert options.values == values
+    assert not options.problems
+
+
+def test_what_is_not_an_object_is_named() -> None:
+    assert read_options([1], "configuration").problems == ("configuration: settings must be an object, not list.",)
+
+
+def test_an_address_must_be_http() -> None:
+    (problem,) = read_options({"remoteUrl": "ftp://x"}, "x").problems
+    assert "http://" in problem
+
+
+def test_the_last_word_counts_but_lists_and_maps_add_up() -> None:
+    layers = [
+        read_options({"maxLines": 2, "debounceMs": 7, "exclude": ["a"], "languages": {"c": False}}, "file"),
+        read_options({"maxLines": 9, "exclude": ["a", "b"], "languages": {"c": True, "go": False}}, "client"),
+    ]
+    settings = resolve(layers)
+    assert (settings.max_lines, settings.debounce_ms, settings.exclude) == (9, 7, ("a", "b"))
+    assert settings.languages == {"c": True, "go": False}
+
+
+@pytest.mark.parametrize(
+    ("languages", "language", "offered"),
+    [
+        ({}, "python", True),
+        ({}, "markdown", False),
+        ({}, "plaintext", False),
+        ({"markdown": True}, "markdown", True),
+        ({"*": False}, "python", False),
+        ({"*": False, "python": True}, "python", True),
+        ({"*": True}, "plaintext", True),
+    ],
+)
+def test_languages(languages: dict[str, bool], language: str, offered: bool) -> None:
+    assert Settings(languages=languages).offers(language) is offered
+
+
+def test_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    assert read_file(path) == read_options(None, "")
+    path.write_text('maxLines = 4\nmodel = ""\n')
+    options = read_file(path)
+    assert options.values == {"max_lines": 4}
+    assert options.problems[0].startswith("config.toml: `model` is ignored")
+    path.write_text("maxLines = \n")
+    assert "config.toml: the file is ignored" in read_file(path).problems[0]
+    path.write_bytes(b"\xff\xfe")
+    assert "config.toml: the file is ignored" in read_file(path).problems[0]
+
+
+def test_an_engine_is_made_from_the_settings_and_backends_are_told_apart() -> None:
+    settings = resolve([read_options({"device": "cuda:1", "threads": 2, "idleExitSeconds": 5}, "x")])
+    assert settings.engine() == EngineConfig(device="cuda:1", threads=2, idle_exit_seconds=5)
+    assert settings.backend_key() != Settings().backend_key()
+    assert Settings(debounce_ms=1).backend_key() == Settings().backend_key()
+    assert (
+        Settings(backend="remote", remote_url="http://a").backend_key() != Settings(backend="remote", remote_url="http://b").backend_key()
+    )
+    assert Settings(backend="remote", threads=3).backend_key() == Settings(backend="remote").backend_key()
+
+
+@pytest.mark.parametrize("name", sorted(generated()))
+def test_generated_files_are_up_to_date(name: str) -> None:
+    path = ROOT / name
+    assert path.is_file(), f"{name} is missing: run `make settings`"
+    assert path.read_text(encoding="utf-8") == generated()[name], f"{name} is out of date: run `make settings`"
+
+
+def test_every_setting_is_described_and_has_its_default_in_the_schema() -> None:
+    properties = schema()["properties"]
+    assert set(properties) >= {"enabled", "model", "deadlineMs", "remoteToken", "idleExitSeconds"}
+    for name, facts in properties.items():
+        assert facts["description"].endswith("."), name
+        assert read_options({name: facts["default"]}, "x").problems == (), name
+
+
+def test_writing_again_writes_nothing(tmp_path: Path) -> None:
+    assert {path.relative_to(tmp_path).as_posix() for path in write_generated(tmp_path)} == set(generated())
+    assert write_generated(tmp_path) == []
+    assert json.loads((tmp_path / "dlsp/settings.schema.json").read_text())["additionalProperties"] is False
