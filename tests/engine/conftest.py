@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import SAMPLE, tiny_config, tiny_network
 
 from engine.models.checkpoint import save
 from engine.models.families import FAMILIES, InfillDefaults, own_config_json
 from engine.text.tokenizer import Tokenizer
 from engine.train import bpe
+from tiny_models import SAMPLE, tiny_config, tiny_network
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import SAMPLE, tiny_config, tiny_network
 
 from engine.models.attention import ROLES
 from engine.runtime.runner import full_logits
@@ -17,6 +16,7 @@ from engine.train.cuts import Cutter
 from engine.train.noise import corrupt
 from engine.train.packed import PackedBatch, packed_forward
 from engine.train.trainer import TrainConfig, Trainer, make_batch
+from tiny_models import SAMPLE, tiny_config, tiny_network
 
 
 def test_a_packed_canvas_equals_the_inference_pass(tokenizer: Tokenizer) -> None:
