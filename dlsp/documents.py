@@ -14,7 +14,7 @@ import msgspec
 Encoding = Literal["utf-8", "utf-16", "utf-32"]
 """What one unit of a client's column is: a byte, a UTF-16 code unit or a code point."""
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Point(NamedTuple):
@@ -173,8 +173,11 @@ def advance(at: Point, text: str) -> Point:
 
 def split_lines(text: str) -> list[str]:
     """Lines with their line ends; the last one has none and may be empty."""
-    lines = _LINE.findall(text)
-    lines.append(text[sum(map(len, lines)) :])
+    lines, start = [], 0
+    for match in _LINE_END.finditer(text):
+        lines.append(text[start : match.end()])
+        start = match.end()
+    lines.append(text[start:])
     return lines
 
 
@@ -251,7 +254,7 @@ def _difference(lines: Sequence[str], text: str) -> tuple[Point, Point, str]:
     # A \r\n is one line end: a cut must not fall inside it, neither in the old text nor in the new one.
     if head and "\r" in (old[head - 1], new[head - 1]) and "\n" in (old[head : head + 1], new[head : head + 1]):
         head -= 1
-    while foot and "\n" in (old[len(old) - foot], new[len(new) - foot]):
+    if foot and old[-foot] == "\n" and "\r" in (old[-foot - 1 : -foot], new[-foot - 1 : -foot]):
         foot -= 1
     start = advance(Point(top, 0), old[:head])
     return start, advance(start, old[head : len(old) - foot]), new[head : len(new) - foot]

@@ -56,7 +56,9 @@ def _wants_block(snapshot: Snapshot, at: Point) -> bool:
         return False
     if not head.strip():
         return not tail.strip()
-    if not head.rstrip().endswith((":", "{")):
+    opener = head.rstrip()[-1:]
+    if opener != "{" and (opener != ":" or sum(map(head.count, "([{")) != sum(map(head.count, ")]}"))):
+        # A colon within brackets is a slice or a pair.
         return False
     indent = _indent(head)
     for number in range(at.line + 1, min(at.line + 20, len(snapshot.lines))):

@@ -101,11 +101,11 @@ def test_a_whole_new_text_becomes_the_smallest_edit() -> None:
     assert (edit.start, edit.removed, edit.text) == (Point(1, 2), "o", "ice")
 
 
-TEXT = st.text(alphabet=st.sampled_from(["a", "b", "\n", "\r", "\r\n", "é", SMILE, "\x0c", "\u2028"]), max_size=12).map("".join)
+TEXT = st.lists(st.sampled_from(["a", "b", "\n", "\r", "\r\n", "é", SMILE, "\x0c", "\u2028"]), max_size=12).map("".join)
 PLACE = st.tuples(st.integers(-1, 6), st.integers(-1, 12))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     text=TEXT,
     changes=st.lists(st.builds(Change, TEXT, PLACE, PLACE) | st.builds(Change, TEXT), max_size=5),
@@ -122,7 +122,7 @@ def test_any_changes_leave_a_consistent_document_and_edits_that_replay(text: str
     assert replayed.text == after.text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(old=TEXT, new=TEXT)
 def test_a_whole_new_text_is_taken_over_exactly(old: str, new: str) -> None:
     after, _ = changed(document(old), 2, [Change(new)], "utf-16")
@@ -130,7 +130,7 @@ def test_a_whole_new_text_is_taken_over_exactly(old: str, new: str) -> None:
     assert list(after.lines) == split_lines(new)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=TEXT, limit=st.integers(0, 20), line=st.integers(0, 5), column=st.integers(0, 8))
 def test_surroundings_are_windows_of_the_text_with_plain_line_ends(text: str, limit: int, line: int, column: int) -> None:
     snapshot = document(text)
@@ -141,7 +141,7 @@ def test_surroundings_are_windows_of_the_text_with_plain_line_ends(text: str, li
     assert snapshot.following(at, limit) == plain[offset : offset + limit]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=TEXT, typed=TEXT, line=st.integers(0, 5), column=st.integers(0, 8))
 def test_typing_is_seen_whatever_way_it_was_reported(text: str, typed: str, line: int, column: int) -> None:
     old = document(text)
@@ -165,10 +165,19 @@ def test_other_changes_are_not_typing() -> None:
 
 def test_editing_a_long_document_costs_little() -> None:
     snapshot = document("    value = compute(first, second)\n" * 20_000)
-    began = time.perf_counter()
+    began = time.process_time()
     for version in range(2, 102):
         snapshot, _ = changed(snapshot, version, [Change("x", (10_000, 4), (10_000, 4))], "utf-16")
         snapshot.before(Point(10_000, 5), 8000)
         snapshot.following(Point(10_000, 5), 4000)
-    assert (time.perf_counter() - began) / 100 < 0.01
+    assert (time.process_time() - began) / 100 < 0.01
     assert snapshot.line(10_000).startswith("    " + "x" * 100)
+
+
+def test_one_very_long_line_is_no_trouble() -> None:
+    began = time.process_time()
+    snapshot = document("x" * 1_000_000)
+    for version in range(2, 12):
+        snapshot, _ = changed(snapshot, version, [Change("y" * 50_000, (0, 500_000), (0, 500_000))], "utf-16")
+    assert time.process_time() - began < 1.0
+    assert snapshot.size == 1_500_000

@@ -57,14 +57,14 @@ class Desk:
         return uri
 
     def wait_for_steps(self, more_than: int) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while len(self.watch.steps()) <= more_than:
             assert time.monotonic() < end, "the request never reached the denoise loop"
             time.sleep(0.01)
 
     def settled_steps(self, server: Server) -> list[str]:
         """What the denoise loop has written down, once a request has ended in it."""
-        server.until(lambda: self.watch.steps()[-1:] not in ([], ["step"]), "end of denoising", 10)
+        server.until(lambda: self.watch.steps()[-1:] not in ([], ["step"]), "end of denoising", 20)
         return self.watch.steps()
 
 
@@ -113,7 +113,7 @@ def test_cancelling_reaches_the_denoise_loop(desk: Desk) -> None:
         desk.wait_for_steps(before + 3)
         at_cancel = len(desk.watch.steps())
         server.cancel(request)
-        answer = server.answer(request, 5)
+        answer = server.answer(request, 15)
         assert "error" in answer or empty(answer)
         steps = desk.settled_steps(server)
         assert steps[-1] == "stopped"
@@ -135,8 +135,8 @@ def test_newer_request_for_a_document_ends_the_older_one(desk: Desk) -> None:
         # Something that no answer to the older request can agree with.
         server.change(uri, 2, SOURCE.replace("        self.y = \n", "        zzz(\n"))
         newer = server.inline(uri, 3, len("        zzz("))
-        assert "error" not in server.answer(newer, 10)
-        answer = server.answer(older, 5)
+        assert "error" not in server.answer(newer)
+        answer = server.answer(older, 15)
         assert "error" in answer or empty(answer)
         assert "stopped" in desk.settled_steps(server)[before:]
         assert unbothered(server)
@@ -164,7 +164,7 @@ def test_host_killed_in_mid_request(desk: Desk) -> None:
         desk.watch.slow(False)
         (host,) = desk.hosts()
         os.kill(host, signal.SIGKILL)
-        answer = server.answer(request, 10)
+        answer = server.answer(request, 15)
         assert "error" not in answer, "the editor would show an error box"
         assert empty(answer)
         lost = server.until(lambda: [s for s in server.statuses()[said:] if s.get("reason")], "status with a reason")
@@ -185,7 +185,7 @@ def test_host_goes_when_nobody_needs_it(tmp_path: Path) -> None:
             server.wait_for_status("ready")
             assert len(desk.hosts()) == 1
             server.shut_down()
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while desk.hosts():
             assert time.monotonic() < end, "the host is still there"
             time.sleep(0.1)

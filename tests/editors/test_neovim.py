@@ -84,10 +84,10 @@ class Editor:
     def status(self) -> dict[str, Any]:
         return self.nvim.exec_lua("return vim.g.dlsp_status or vim.empty_dict()")
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = 180.0) -> Any:
         end = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < end, f"no {what} in {seconds} s; status {self.status()}, messages {self.messages()!r}"
+            assert time.monotonic() < end, f"no {what} in {seconds} s; {self.looks()}"
             time.sleep(0.05)
         return value
 
@@ -103,6 +103,11 @@ class Editor:
 
     def buffer(self) -> str:
         return "\n".join(self.nvim.current.buffer[:]) + "\n"
+
+    def looks(self) -> str:
+        """All that may explain a failure."""
+        marks = "return vim.api.nvim_buf_get_extmarks(0, -1, 0, -1, { details = true })"
+        return f"{self.nvim.api.get_mode()} {self.status()}\n{self.messages()}\n{self.buffer()}\n{self.nvim.exec_lua(marks)}"
 
     def messages(self) -> str:
         return self.nvim.command_output("messages")
@@ -170,10 +175,10 @@ def test_ghost_text_is_shown_taken_and_saved(editor: Editor, project: Path) -> N
     assert before == BEFORE + "        self.y = \n"
     assert "\n" not in ghost.strip("\n")
     editor.type("<Tab>")
-    editor.until(lambda: editor.buffer() != before, "accepted text", 10)
+    editor.until(lambda: editor.buffer() != before, "accepted text", 60)
     assert editor.buffer() == BEFORE + "        self.y = " + ghost + "\n"
     editor.type("<Esc>:w<CR>")
-    editor.until(lambda: (project / "shapes.py").read_text() != BEFORE, "saved file", 10)
+    editor.until(lambda: (project / "shapes.py").read_text() != BEFORE, "saved file", 60)
     assert (project / "shapes.py").read_text() == BEFORE + "        self.y = " + ghost + "\n"
     assert "Error" not in editor.messages()
 
@@ -194,7 +199,7 @@ def test_tab_is_a_tab_where_there_is_no_ghost_text(editor: Editor) -> None:
     editor.nvim.command("lua vim.lsp.inline_completion.enable(false)")
     editor.nvim.command("set expandtab shiftwidth=4 softtabstop=4")
     editor.type("ggO<Tab>x<Esc>")
-    editor.until(lambda: editor.nvim.current.buffer[0] == "    x", "indented line", 10)
+    editor.until(lambda: editor.nvim.current.buffer[0] == "    x", "indented line", 60)
 
 
 def test_status_reaches_the_editor(editor: Editor) -> None:

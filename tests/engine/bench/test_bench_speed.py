@@ -26,7 +26,7 @@ linux_only = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), re
 
 
 class Engine:
-    """Takes 4 ms for a document's first request, 1 ms afterwards, 8 ms without reuse."""
+    """Takes 30 ms for a document's first request, 1 ms afterwards, 30 ms without reuse."""
 
     def __init__(self) -> None:
         self.asked: list[InfillRequest] = []
@@ -34,13 +34,13 @@ class Engine:
     def infill(self, request: InfillRequest) -> InfillResult:
         warm = any(r.document == request.document for r in self.asked)
         self.asked.append(request)
-        time.sleep(0.001 if warm else 0.004)
+        time.sleep(0.001 if warm else 0.03)
         return result(request, forwards=2 if warm else 4)
 
 
 class EngineWithout(Engine):
     def infill_uncached(self, request: InfillRequest) -> InfillResult:
-        time.sleep(0.008)
+        time.sleep(0.03)
         return result(request, forwards=2)
 
 
@@ -229,7 +229,7 @@ def test_keystrokes_through_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyP
     # "= " gives "compute"; "c" and "co" leave the rest of it; "o" and "ot" leave nothing.
     assert [s.typed_through for s in samples] == [False, True, True] * 2 + [False] * 3
     assert [s.empty for s in samples] == [False] * 7 + [True] * 2
-    assert all(2 < s.latency_ms < 1000 for s in samples)
+    assert all(2 < s.latency_ms < 30_000 for s in samples)
     assert (facts.model, facts.device) == ("toy", "cpu")
     assert facts.server is not None
     assert facts.host is not None
@@ -269,7 +269,7 @@ def test_startup_times_and_memory(tmp_path: Path) -> None:
     results = startup.measure(toy(tmp_path), os.environ, 2, lambda done, total: turns.append((done, total)))
     assert turns == [(0, 2), (1, 2), (2, 2)]
     assert len(results) == 2
-    assert all(5 < (r["initialize_ms"] or 0) < 10_000 for r in results)
+    assert all(5 < (r["initialize_ms"] or 0) < 30_000 for r in results)
     report = startup.report(results, {"command": "c"})
     assert report.data["initialize_ms"]["n"] == 2
     assert report.data["command"] == "c"

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlsp.context.gather import CHARACTERS_A_TOKEN, Origin, gather
+from dlsp.documents import Point, opened
+from dlsp.settings import Settings
+from dlsp.trigger import Decision
+
+
+def request_at(text: str, at: Point, settings: Settings | None = None, uri: str = "file:///work/src/a.py", **origin):
+    return gather(opened(uri, 7, "python", text), at, Decision(max_lines=3), settings or Settings(), Origin(**origin))
+
+
+def test_the_request_says_what_stands_around_the_hole() -> None:
+    request = request_at(
+        "a\r\nb = \r\nc\r\n", Point(1, 4), Settings(deadline_ms=123, prompt_tokens=456), client="me", roots=(Path("/work"),)
+    )
+    assert (request.prefix, request.suffix) == ("a\nb = ", "\nc\n")
+    assert (request.holes[0].max_lines, request.holes[0].max_tokens) == (3, Decision(max_lines=3).max_tokens)
+    assert (request.limits.deadline_ms, request.limits.prompt_tokens) == (123, 456)
+    assert (request.client, request.document, request.version) == ("me", "file:///work/src/a.py", 7)
+    assert (request.path, request.language) == ("src/a.py", "python")
+
+
+def test_only_the_name_of_a_file_outside_the_workspace() -> None:
+    assert request_at("", Point(0, 0), uri="file:///home/me/clients/acme/a.py").path == "a.py"
+    assert request_at("", Point(0, 0), uri="untitled:Untitled-1").path == ""
+
+
+def test_a_budget_cuts_at_line_starts_and_keeps_what_is_near() -> None:
+    text = "".join(f"line {number}\n" for number in range(1000))
+    request = request_at(text, Point(500, 3), Settings(prompt_tokens=50))
+    assert len(request.prefix) + len(request.suffix) <= 50 * CHARACTERS_A_TOKEN
+    assert request.prefix.endswith("line 499\nlin")
+    assert request.prefix.startswith("line 4")
+    assert request.suffix.startswith("e 500\nline 501\n")
+
+
+def test_one_endless_line_is_cut_within() -> None:
+    request = request_at("x" * 100_000, Point(0, 50_000), Settings(prompt_tokens=10))
+    assert 0 < len(request.prefix) <= 60
+    assert 0 < len(request.suffix) <= 60
+
+
+def test_half_a_surrogate_pair_does_not_reach_the_wire() -> None:
+    request = request_at("a\ud83d = \U0001f600", Point(0, 5))
+    assert request.prefix == "a\ufffd = "
+    assert request.suffix == "\U0001f600"
