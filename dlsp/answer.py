@@ -143,7 +143,8 @@ def _known(session: Session, question: Question, at: Point, max_lines: int) -> M
 
 
 async def _from_flight(session: Session, question: Question, decision: Decision, wait: float) -> _Found | None:
-    """The answer of a request that is under way for the same place, or for where the user was `wait` seconds of patience ago."""
+    """The answer of a request that is under way: for the same place, or for an earlier one from which the user may have typed
+    along what it will say. For the latter it waits `wait` seconds at most."""
     snapshot, at = question.snapshot, question.at
     flight = session.flights.of(snapshot.uri)
     if flight is None or flight.max_lines < decision.max_lines:
@@ -153,6 +154,9 @@ async def _from_flight(session: Session, question: Question, decision: Decision,
         return None
     outcome = await flight.join(wait if typed else None)
     if outcome is None or outcome.reason == "superseded":
+        return None
+    if not typed and not outcome.text and question.invoked:
+        # That request may have been made with a higher bar than somebody gets who asks explicitly.
         return None
     if not typed:
         return _Found(snapshot, at, outcome.text, outcome.reason, outcome.message)

@@ -108,6 +108,9 @@ class Session:
         self.exclusions = Exclusions(self.settings.exclude, self.origin.roots)
         self.suggestions.clear()
         if self._started and self.settings.backend_key() != before.backend_key():
+            for uri in self.documents:
+                # What the old model is about to say is not to be kept.
+                self.flights.cancel(uri)
             self._drop_backend()
             self._take_backend()
 

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
@@ -27,6 +27,9 @@ class Server(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Instead of a box in the editor. The message might quote a document and is left out."""
+        if isinstance(error, JsonRpcMethodNotFound):
+            # Answered, and no fault of ours.
+            return
         log.error("%s in the server: %s.\n%s", getattr(source, "__name__", "Error"), type(error).__name__, _frames(error))
 
 

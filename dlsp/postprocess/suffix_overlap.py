@@ -64,9 +64,10 @@ def _without_rest_of_line(draft: Draft, text: str) -> str:
 
 def _without_surplus_closers(draft: Draft, text: str) -> str:
     """The text closes what the rest of the line closes already."""
-    while text and text[-1] in _CLOSERS and draft.tail.lstrip().startswith(text[-1]) and _balance(draft.head + text + draft.tail) < 0:
-        text = text[:-1]
-    return text
+    kept = text
+    while kept and kept[-1] in _CLOSERS and draft.tail.lstrip().startswith(kept[-1]) and _balance(draft.head + kept + draft.tail) < 0:
+        kept = kept[:-1]
+    return kept.rstrip(" ") if kept != text and draft.tail.startswith(" ") else kept
 
 
 def _balance(text: str) -> int:

@@ -9,9 +9,25 @@ from dlsp.context.exclude import Exclusions, path_of
 
 @pytest.mark.parametrize(
     "name",
-    [".env", ".env.local", "prod.env", "sub/.ENV", "server.pem", "id_rsa", "id_ed25519.pub", "credentials", "credentials.json", ".ssh/config",
-     ".aws/config", "secrets.yaml", ".netrc", "terraform.tfvars", "a/b/private.key", "my%20secrets/.env"],
-)  # fmt: skip
+    [
+        ".env",
+        ".env.local",
+        "prod.env",
+        "sub/.ENV",
+        "server.pem",
+        "id_rsa",
+        "id_ed25519.pub",
+        "credentials",
+        "credentials.json",
+        ".ssh/config",
+        ".aws/config",
+        "secrets.yaml",
+        ".netrc",
+        "terraform.tfvars",
+        "a/b/private.key",
+        "my%20secrets/.env",
+    ],
+)
 def test_secrets_are_excluded_wherever_they_are(name: str) -> None:
     assert Exclusions().excludes(f"file:///home/me/work/{name}")
     assert Exclusions(["!*", "!.env"], [Path("/home/me/work")]).excludes(f"file:///home/me/work/{name}")

@@ -106,8 +106,9 @@ class Editor:
 
     def looks(self) -> str:
         """All that may explain a failure."""
-        marks = "return vim.api.nvim_buf_get_extmarks(0, -1, 0, -1, { details = true })"
-        return f"{self.nvim.api.get_mode()} {self.status()}\n{self.messages()}\n{self.buffer()}\n{self.nvim.exec_lua(marks)}"
+        log = Path(self.nvim.exec_lua("return vim.lsp.log.get_filename()"))
+        said = [line for line in log.read_text().splitlines() if '"rpc.' in line and "$/progress" not in line] if log.exists() else []
+        return "\n".join([str(self.nvim.api.get_mode()), str(self.status()), self.messages(), self.buffer(), *said[-40:]])
 
     def messages(self) -> str:
         return self.nvim.command_output("messages")
@@ -120,7 +121,8 @@ def init_lua(options: str) -> str:
     assert "/path/to/dlsp/.venv/bin/dlsp" in name_it
     setup = setup.replace("/path/to/dlsp/editors/nvim", str(PLUGIN))
     name_it = name_it.replace("/path/to/dlsp/.venv/bin/dlsp", str(Path(sys.executable).with_name("dlsp")))
-    return f"{setup}\n{name_it}\nvim.lsp.config('dlsp', {{ init_options = {options} }})\n"
+    # The log is for `Editor.looks`; it is in the test's own folder.
+    return f"{setup}\n{name_it}\nvim.lsp.log.set_level('debug')\nvim.lsp.config('dlsp', {{ init_options = {options} }})\n"
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def editor(project: Path, tmp_path: Path, environment: dict[str, str]) -> Iterat
 
     init = tmp_path / "init.lua"
     # All that the model says is shown, however long it took: this is a test of the way and not of the words.
-    init.write_text(init_lua("{ minConfidence = 0, deadlineMs = 3000 }"))
+    init.write_text(init_lua("{ minConfidence = 0, deadlineMs = 60000 }"))
     saved, here = dict(os.environ), Path.cwd()
     os.environ.clear()
     os.environ.update(environment)

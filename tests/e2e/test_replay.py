@@ -1,0 +1,122 @@
+"""Thousands of random messages: every request is answered exactly once, and the server's document stays equal to the editor's."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from engine.api import InfillRequest
+from engine.errors import HostError, LoadingError
+from lsp_memory import URI, MemoryClient, memory_client
+from scripted_backend import ScriptedBackend, fill
+
+MESSAGES = 3000
+PIECES = ["a", "b", "value", "(", ")", " ", "\n", "\r\n", "\r", "é", "\U0001f600", "\u2028", "\x0c", "x = 1\n", ""]
+
+
+class Editor:
+    """What an editor does to its own text, written without a look at the server: all in UTF-16 units of the whole text."""
+
+    def __init__(self, text: str) -> None:
+        self.units = text.encode("utf-16-le", "surrogatepass")
+
+    @property
+    def text(self) -> str:
+        return self.units.decode("utf-16-le", "surrogatepass")
+
+    def places(self) -> list[tuple[int, int, int]]:
+        """(unit, line, character) of every place a cursor can be."""
+        found, line, character, unit = [], 0, 0, 0
+        text = self.text
+        for index, letter in enumerate(text):
+            within = letter == "\n" and text[index - 1 : index] == "\r"
+            if not within:
+                found.append((unit, line, character))
+            width = 2 if ord(letter) > 0xFFFF else 1
+            unit += width
+            character += width
+            if letter in "\r\n" and not (letter == "\r" and text[index + 1 : index + 2] == "\n"):
+                line, character = line + 1, 0
+        return [*found, (unit, line, character)]
+
+    def replace(self, start: int, end: int, text: str) -> None:
+        self.units = self.units[: 2 * start] + text.encode("utf-16-le") + self.units[2 * end :]
+
+
+def script_of(rng: random.Random) -> Any:
+    async def script(request: InfillRequest) -> Any:
+        await asyncio.sleep(rng.choice([0, 0, 0.001, 0.01, 0.3]))
+        return rng.choice(
+            ["value", "a", "value(b)", "a\n    b", "", HostError("Gone."), LoadingError("Later."), ValueError("bug"), fill("b", 0.1)]
+        )
+
+    return script
+
+
+def random_change(rng: random.Random, editor: Editor) -> dict[str, Any]:
+    text = rng.choice(PIECES)
+    if rng.random() < 0.05:
+        editor.units = (editor.text[: rng.randrange(40)] + text).encode("utf-16-le")
+        return {"text": editor.text}
+    places = editor.places()
+    first = rng.randrange(len(places))
+    last = first if rng.random() < 0.7 else min(first + rng.randrange(8), len(places) - 1)
+    (start, *begins), (end, *ends) = places[first], places[last]
+    editor.replace(start, end, text)
+    area = {"start": dict(zip(("line", "character"), begins, strict=True)), "end": dict(zip(("line", "character"), ends, strict=True))}
+    return {"range": area, "text": text}
+
+
+def random_request(rng: random.Random, client: MemoryClient, editor: Editor) -> int:
+    places = editor.places()
+    # Mostly at the ends of lines, where suggestions are made.
+    ends = [place for place, after in zip(places, [*places[1:], (0, -1, 0)], strict=True) if place[1] != after[1]]
+    _, line, character = rng.choice(ends if rng.random() < 0.7 else places)
+    if rng.random() < 0.7:
+        return client.ghost(line, character, kind=rng.choice([0, 1, 2, 2, 2, 7]))
+    params: dict[str, Any] = {"textDocument": {"uri": URI}, "position": {"line": line, "character": character}}
+    if rng.random() < 0.2:
+        params["position"] = rng.choice([None, {"line": 10**6, "character": 10**6}, {"line": -1, "character": 0}])
+    return client.request("textDocument/completion", params)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_messages(seed: int) -> None:
+    rng = random.Random(seed)
+    editor, requests, version = Editor("def f(a):\n    return a\r\n\U0001f600 = 1\n"), [], 1
+    async with memory_client(ScriptedBackend(script_of(random.Random(seed)))) as client:
+        await client.initialize(options={"debounceMs": 1, "minConfidence": 0.5})
+        client.open(editor.text)
+        await client.ready()
+        for _ in range(MESSAGES // 2):
+            deed = rng.random()
+            if deed < 0.45:
+                version += 1
+                client.change(*(random_change(rng, editor) for _ in range(rng.choice([1, 1, 1, 2, 4]))), version=version)
+                if len(editor.units) > 1200:
+                    version += 1
+                    editor.units = b""
+                    client.change({"text": ""}, version=version)
+            elif deed < 0.85 or not requests:
+                requests.append(random_request(rng, client, editor))
+            else:
+                client.cancel(rng.choice(requests[-5:]))
+            if rng.random() < 0.3:
+                await asyncio.sleep(rng.choice([0, 0, 0.001]))
+        for request in requests:
+            await client.answer(request, 20)
+        assert client.session.documents[URI].snapshot.text == editor.text
+        await client.ask("shutdown")
+        answers = Counter(message["id"] for message in client.messages if "method" not in message)
+        assert {request: answers[request] for request in requests} == dict.fromkeys(requests, 1)
+        codes = {message["error"]["code"] for message in client.messages if "error" in message}
+        assert codes <= {-32800, -32602}
+        assert client.said("window/showMessage") == []
+        reasons = {status["reason"] for status in client.statuses}
+        assert {"", "superseded", "mid_line"} <= reasons
+        assert client.session.turns == {}
+        await client.until(lambda: client.backend.running == 0, "end of all requests")
