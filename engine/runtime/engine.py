@@ -239,7 +239,7 @@ class Engine:
             progress.forwards += opened.forwards
             canvas = Canvas(self.defaults.canvas, self.token_ids.mask, self.token_ids.end)
             steps = denoise(opened.forward, canvas, Goal(forced, one_line), self._sampler, self._schedule, self._constraint)
-            progress.finish = self._run(steps, canvas, progress, watch)
+            progress.finish = self._run(steps, canvas, len(prompt.forced), progress, watch)
             content = canvas.content()
             for slot in range(min(len(content) + 1, canvas.size) if canvas.done else len(content)):
                 progress.confidence *= canvas.confidence[slot]
@@ -254,14 +254,13 @@ class Engine:
             if hole.max_lines > 1 and self.tokenizer.decode_bytes(progress.tokens)[len(prompt.forced) :].count(b"\n") >= hole.max_lines:
                 return progress
 
-    def _run(self, steps: Iterator[Step], canvas: Canvas, progress: _Progress, watch: _Watch) -> Finish:
+    def _run(self, steps: Iterator[Step], canvas: Canvas, healed: int, progress: _Progress, watch: _Watch) -> Finish:
         """Take denoise steps until the canvas is done or the request is stopped."""
-        done_before = self.tokenizer.decode(progress.tokens) if watch.on_step else ""
         for _ in steps:
             progress.steps += 1
             progress.forwards += 1
             if watch.on_step:
-                watch.on_step(self._view(progress.steps, done_before, canvas))
+                watch.on_step(self._view(progress, canvas, healed))
             stopped = watch.stopped()
             if stopped and not (canvas.done and stopped == "deadline"):
                 return stopped
@@ -281,10 +280,15 @@ class Engine:
             text += prompt.closing
         return text, finish
 
-    def _view(self, step: int, text: str, canvas: Canvas) -> CanvasView:
+    def _view(self, progress: _Progress, canvas: Canvas, healed: int) -> CanvasView:
+        """The hole as it stands, without the first `healed` bytes: those stand before the cursor already."""
         ids = self.token_ids
+        finished = self.tokenizer.decode_bytes(progress.tokens)
+        skip = max(0, healed - len(finished))
         slots = []
         for token, confidence in zip(canvas.tokens, canvas.confidence, strict=True):
             state: SlotState = "masked" if token == ids.mask else "end" if token == ids.end else "committed"
-            slots.append(Slot(self.tokenizer.decode([token]) if state == "committed" else "", state, confidence))
-        return CanvasView(step, text, tuple(slots))
+            piece = self.tokenizer.decode_bytes([token])
+            slots.append(Slot(piece[skip:].decode(errors="replace"), state, confidence))
+            skip = max(0, skip - len(piece))
+        return CanvasView(progress.steps, finished[healed:].decode(errors="replace"), tuple(slots))

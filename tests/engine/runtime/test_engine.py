@@ -147,7 +147,8 @@ def test_the_view_shows_what_is_committed(engine: Engine) -> None:
     result = engine.infill(request, on_step=views.append)
     assert [v.step for v in views] == list(range(1, result.steps + 1))
     shown = "".join(slot.text for slot in views[-1].slots if slot.state == "committed")
-    assert shown.strip().startswith(result.text.strip()[:5])
+    assert result.text
+    assert shown.startswith(result.text)  # without the blank that healing took back from the prefix
 
 
 def test_several_holes_are_refused_clearly(engine: Engine) -> None:
