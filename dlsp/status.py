@@ -39,6 +39,7 @@ class StatusBoard:
     def __init__(self) -> None:
         self.report = Report()
         self._engine = Status(state="starting")
+        self._answer_reason = ""
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -51,13 +52,14 @@ class StatusBoard:
         return self._engine.state in LOADING_STATES
 
     def engine_changed(self, status: Status, backend: str) -> None:
-        """The engine is in another state, or further with loading."""
+        """The engine is in another state, or further with loading. What the latest answer lacked stays known while it serves."""
         self._engine = status
+        kept = self._answer_reason if status.state in ("ready", "busy") and self._answer_reason != "loading" else ""
         self._tell(
             msgspec.structs.replace(
                 self.report,
                 state=status.state,
-                reason=status.reason,
+                reason=status.reason or kept,
                 message=status.message,
                 model=status.model or self.report.model,
                 device=status.device or self.report.device,
@@ -69,6 +71,7 @@ class StatusBoard:
     def answered(self, reason: str, latency_ms: float, message: str = "") -> None:
         """An answer went out; `reason` is empty if it had text. `message` is one sentence when something failed."""
         engine = self._engine
+        self._answer_reason = reason
         self._tell(
             msgspec.structs.replace(
                 self.report,

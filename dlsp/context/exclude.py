@@ -1,4 +1,4 @@
-"""Which files never enter a prompt: secrets, what the settings name, and what a workspace's `.dlspignore` names.
+"""Which files never enter a prompt: secrets, what the settings name, and what `.gitignore` and `.dlspignore` files name.
 
 Knows paths and patterns only; what asks for it and what happens to a file that is excluded is decided elsewhere.
 """
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IGNORE_FILE = ".dlspignore"
+IGNORE_FILES = (".gitignore", ".dlspignore")
+"""Read in every folder from the workspace's root down to the document's; what stands later here, or deeper, has the last word."""
 _MOST_IGNORE_BYTES = 100_000
 
 SECRETS = (
@@ -83,7 +84,7 @@ class Exclusions:
         for root in self._roots:
             if path.is_relative_to(root):
                 relative = path.relative_to(root).as_posix()
-                return _matches(self._globs, relative) or _matches(_ignore_file(root), relative)
+                return _matches(self._globs, relative) or _ignored(Path(root), PurePath(relative))
         return _matches(self._globs, path.as_posix())
 
 
@@ -103,7 +104,7 @@ def _matches(patterns: tuple[str, ...], path: str) -> bool:
     return bool(patterns) and _compiled(patterns).match_file(path.lstrip("/"))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _compiled(patterns: tuple[str, ...]) -> GitIgnoreSpec:
     # Imported late: this is not needed before the first document is open.
     from pathspec import GitIgnoreSpec
@@ -119,9 +120,21 @@ def _compiled(patterns: tuple[str, ...]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(good)
 
 
-def _ignore_file(root: Path) -> tuple[str, ...]:
-    """The lines of a workspace's ignore file, read anew whenever it changes."""
-    path = root / IGNORE_FILE
+def _ignored(root: Path, relative: PurePath) -> bool:
+    """Whether the ignore files from `root` down to the file's folder exclude the file."""
+    verdict = False
+    for depth in range(len(relative.parts)):
+        folder = root.joinpath(*relative.parts[:depth])
+        below = PurePath(*relative.parts[depth:]).as_posix()
+        for name in IGNORE_FILES:
+            patterns = _patterns(folder / name)
+            include = _compiled(patterns).check_file(below).include if patterns else None
+            verdict = verdict if include is None else include
+    return verdict
+
+
+def _patterns(path: Path) -> tuple[str, ...]:
+    """The lines of an ignore file, read anew whenever it changes; none where there is no such file."""
     try:
         facts = path.stat()
     except OSError:
@@ -129,7 +142,7 @@ def _ignore_file(root: Path) -> tuple[str, ...]:
     return _read(path, facts.st_mtime_ns, facts.st_size)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _read(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
     """`changed_ns` is part of the key only. A file that cannot be read excludes everything: it was put there to keep files out."""
     if size > _MOST_IGNORE_BYTES:

@@ -82,3 +82,21 @@ def test_the_ignore_file_of_a_workspace(tmp_path: Path) -> None:
 )
 def test_paths(uri: str, path: str | None) -> None:
     assert path_of(uri) == (PurePath(path) if path else None)
+
+
+def test_gitignore_files_count_down_to_the_folder_of_the_document(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("build/\n*.local.py\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / ".gitignore").write_text("generated.py\n!kept.local.py\n")
+    (tmp_path / "package" / ".dlspignore").write_text("!generated.py\n")
+    exclusions = Exclusions((), [tmp_path])
+
+    def excluded(name: str) -> bool:
+        return exclusions.excludes((tmp_path / name).as_uri())
+
+    assert excluded("build/deep/a.py")
+    assert excluded("x.local.py")
+    assert not excluded("a.py")
+    assert not excluded("package/generated.py")  # the later file has the last word
+    assert not excluded("package/kept.local.py")
+    assert excluded("package/other.local.py")

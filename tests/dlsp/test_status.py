@@ -43,3 +43,21 @@ def test_an_engine_in_error_stays_in_error_whatever_is_answered() -> None:
 
 def test_names_on_the_wire() -> None:
     assert set(msgspec.to_builtins(Report())) == {"state", "reason", "message", "model", "device", "backend", "latencyMs", "progress"}
+
+
+def test_why_the_latest_answer_was_empty_outlives_busy_and_ready() -> None:
+    board = StatusBoard()
+    board.engine_changed(Status(state="busy"), "local")
+    board.answered("low_confidence", 12.0)
+    board.engine_changed(Status(state="ready"), "local")
+    assert board.report.reason == "low_confidence"
+    board.answered("", 9.0)
+    board.engine_changed(Status(state="ready"), "local")
+    assert board.report.reason == ""
+
+
+def test_a_loading_answer_is_forgotten_once_the_model_is_ready() -> None:
+    board = StatusBoard()
+    board.answered("loading", 1.0)
+    board.engine_changed(Status(state="ready"), "local")
+    assert board.report.reason == ""
