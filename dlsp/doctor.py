@@ -137,7 +137,9 @@ def _excluded(settings: Settings) -> Check:
             name="excluded files", state="fail", detail=detail, fix="Correct `exclude` in the settings; it takes .gitignore patterns."
         )
     own = f" and {', '.join(settings.exclude)}" if settings.exclude else ""
-    return Check(name="excluded files", state="pass", detail=f"{len(SECRETS)} patterns for secrets{own}, and what .gitignore and .dlspignore name")
+    return Check(
+        name="excluded files", state="pass", detail=f"{len(SECRETS)} patterns for secrets{own}, and what .gitignore and .dlspignore name"
+    )
 
 
 def _torch() -> Check:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -186,6 +187,8 @@ class RemoteBackend:
 
 def _open(address: HostAddress) -> httpx.AsyncClient:
     """Imports httpx and makes a client. Runs in a thread: both take long enough to be felt by somebody who types."""
+    # httpx has a command line of its own, which costs 5 MB of syntax highlighting where it can be imported.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     import httpx
 
     headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}

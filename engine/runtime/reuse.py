@@ -66,7 +66,17 @@ class ReuseStore:
         if not new:
             return Side(tokens, past if past is not None else KVStack([], [])), shared, 0
         device = self._model.embed_tokens.weight.device
-        rows = torch.tensor([new], device=device)
+        padding = [0] * (_rounded(len(new)) - len(new))
+        rows = torch.tensor([new + padding], device=device)
         roles = torch.full_like(rows, ROLES["prefix" if direction > 0 else "suffix"])
-        stack = self._model.encode(rows, direction, past, roles)
+        stack = self._model.encode(rows, direction, past, roles).crop(len(tokens))
         return Side(tokens, stack), shared, 1
+
+
+def _rounded(rows: int) -> int:
+    """The number of rows to encode for `rows` new ones; what is more is padding behind them, which nothing before it sees.
+
+    Matrix libraries keep a kernel for every shape they meet: without this a host grew by a gigabyte in 300 requests.
+    """
+    quantum = 8 if rows <= 32 else 64
+    return -(-rows // quantum) * quantum

@@ -14,6 +14,9 @@ from engine.text.tokenizer import Tokenizer
 from engine.train import bpe
 from tiny_models import SAMPLE, tiny_config, tiny_network
 
+# The networks here are tiny: a second thread gains nothing, and on a busy machine the threads wait for each other.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
