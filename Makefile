@@ -15,7 +15,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14 python
 
 # Where the demo puts its holes: a real file, and positions LINE:COL in it.
 DEMO_FILE := examples/demo.py
-DEMO_HOLES := 13:25 20:25 41:24
+DEMO_HOLES := 5:14 21:29 41:38
 
 # Arguments for pytest and for the bench, such as `make test ARGS="-k neovim"`.
 ARGS ?=

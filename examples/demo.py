@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib 
 
 
 class Account:
@@ -10,15 +10,15 @@ class Account:
 
     def __init__(self, owner, currency, balance=0):
         self.owner = owner
-        self.currency = 
+        self.currency = currency
         self.balance = balance
         self.history = []
 
     def deposit(self, amount):
         if amount <= 0:
             raise ValueError("amount must be positive")
-        self.balance += 
-        self.history.append(amount)
+        self.balance += amount
+        self.history.append(
 
     def to_dict(self):
         return {"owner": self.owner, "currency": self.currency, "balance": self.balance}
@@ -38,6 +38,6 @@ class Bank:
 
     def total(self):
         total = 0
-        for account in 
+        for account in self.accounts.
             total += account.balance
         return total
