@@ -57,7 +57,3 @@ class LoadingError(HostError):
 
 class DocumentError(DlspError):
     """A file that is missing, binary or shorter than the position asked for."""
-
-
-class Cancelled(DlspError):
-    """The caller went away; nobody is left to be told."""

@@ -17,13 +17,6 @@ ROLES: dict[Role, int] = {"prefix": 0, "suffix": 1, "canvas": 2, "verify": 3}
 """Row of the learned role vector for each part of the split layout."""
 
 
-def full_mask(valid_BT: Tensor | None, rows: int) -> Tensor | None:
-    """Everybody sees every valid key; [B, 1, S, T], or None where nothing is padded."""
-    if valid_BT is None:
-        return None
-    return valid_BT[:, None, None, :].expand(-1, 1, rows, -1)
-
-
 def block_causal_mask(positions_BS: Tensor, block_length: int, valid_BS: Tensor | None = None) -> Tensor:
     """A row sees its own block of `block_length` positions and all blocks before it; [B, 1, S, S] (BD3-LM, arXiv 2503.09573)."""
     block_BS = positions_BS // block_length

@@ -52,8 +52,3 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"model config: logit_shift must be 0 or 1, it is {self.logit_shift}")
         if self.attention == "split" and self.num_roles < 3:
             raise ConfigError("model config: split attention needs num_roles >= 3 (prefix, suffix, canvas)")
-
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes of keys and values one token keeps in all layers, at 2 bytes an element."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * 2

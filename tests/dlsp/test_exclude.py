@@ -29,27 +29,27 @@ from dlsp.context.exclude import Exclusions, path_of
     ],
 )
 def test_secrets_are_excluded_wherever_they_are(name: str) -> None:
-    assert Exclusions().excludes(f"file:///home/me/work/{name}")
-    assert Exclusions(["!*", "!.env"], [Path("/home/me/work")]).excludes(f"file:///home/me/work/{name}")
+    assert Exclusions().excludes(f"file:///home/me/code/{name}")
+    assert Exclusions(["!*", "!.env"], [Path("/home/me/code")]).excludes(f"file:///home/me/code/{name}")
 
 
 @pytest.mark.parametrize("name", ["environment.py", "keyboard.py", "secretary.py", "env.py", "credentials_test.py", "a.py", "id.py"])
 def test_ordinary_files_are_not(name: str) -> None:
-    assert not Exclusions().excludes(f"file:///home/me/work/{name}")
+    assert not Exclusions().excludes(f"file:///home/me/code/{name}")
 
 
 def test_documents_that_are_not_files_go_by_their_name() -> None:
     assert not Exclusions().excludes("untitled:Untitled-1")
-    assert Exclusions().excludes("git:/work/.env?ref=main")
+    assert Exclusions().excludes("git:/code/.env?ref=main")
     assert Exclusions().excludes("untitled:.env")
 
 
 def test_the_users_patterns_are_relative_to_the_workspace() -> None:
-    exclusions = Exclusions(["/build/", "*.sql", "!keep.sql"], [Path("/work")])
-    assert exclusions.excludes("file:///work/build/a.py")
-    assert not exclusions.excludes("file:///work/src/build/a.py")
-    assert exclusions.excludes("file:///work/src/a.sql")
-    assert not exclusions.excludes("file:///work/src/keep.sql")
+    exclusions = Exclusions(["/build/", "*.sql", "!keep.sql"], [Path("/code")])
+    assert exclusions.excludes("file:///code/build/a.py")
+    assert not exclusions.excludes("file:///code/src/build/a.py")
+    assert exclusions.excludes("file:///code/src/a.sql")
+    assert not exclusions.excludes("file:///code/src/keep.sql")
     assert exclusions.excludes("file:///elsewhere/a.sql")
 
 

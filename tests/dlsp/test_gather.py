@@ -8,18 +8,18 @@ from dlsp.settings import Settings
 from dlsp.trigger import Decision
 
 
-def request_at(text: str, at: Point, settings: Settings | None = None, uri: str = "file:///work/src/a.py", **origin):
+def request_at(text: str, at: Point, settings: Settings | None = None, uri: str = "file:///code/src/a.py", **origin):
     return gather(opened(uri, 7, "python", text), at, Decision(max_lines=3), settings or Settings(), Origin(**origin))
 
 
 def test_the_request_says_what_stands_around_the_hole() -> None:
     request = request_at(
-        "a\r\nb = \r\nc\r\n", Point(1, 4), Settings(deadline_ms=123, prompt_tokens=456), client="me", roots=(Path("/work"),)
+        "a\r\nb = \r\nc\r\n", Point(1, 4), Settings(deadline_ms=123, prompt_tokens=456), client="me", roots=(Path("/code"),)
     )
     assert (request.prefix, request.suffix) == ("a\nb = ", "\nc\n")
     assert (request.holes[0].max_lines, request.holes[0].max_tokens) == (3, Decision(max_lines=3).max_tokens)
     assert (request.limits.deadline_ms, request.limits.prompt_tokens) == (123, 456)
-    assert (request.client, request.document, request.version) == ("me", "file:///work/src/a.py", 7)
+    assert (request.client, request.document, request.version) == ("me", "file:///code/src/a.py", 7)
     assert (request.path, request.language) == ("src/a.py", "python")
 
 

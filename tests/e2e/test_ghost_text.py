@@ -312,8 +312,8 @@ async def test_another_model_ends_what_the_old_one_was_asked() -> None:
         ({"enabled": False}, "python", URI, "disabled"),
         ({}, "markdown", URI, "disabled_language"),
         ({"languages": {"python": False}}, "python", URI, "disabled_language"),
-        ({}, "python", "file:///work/.env", "excluded_file"),
-        ({"exclude": ["secret/"]}, "python", "file:///work/secret/a.py", "excluded_file"),
+        ({}, "python", "file:///code/.env", "excluded_file"),
+        ({"exclude": ["secret/"]}, "python", "file:///code/secret/a.py", "excluded_file"),
     ],
 )
 async def test_documents_without_suggestions(options: dict[str, Any], language: str, uri: str, reason: str) -> None:

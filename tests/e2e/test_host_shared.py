@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lsp_stdio import Server, have_weights, home, host_pids
-from watched_python import STEP_SECONDS, STEPS, Watch
+from watched_python import Watch
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds engine hosts through /proc, which this system lacks"),
@@ -117,8 +117,8 @@ def test_cancelling_reaches_the_denoise_loop(desk: Desk) -> None:
         assert "error" in answer or empty(answer)
         steps = desk.settled_steps(server)
         assert steps[-1] == "stopped"
-        # One step may have been under way, and one may fall between our look and the cancel; a delay of the wire is a few more.
-        assert len(steps) - 1 - at_cancel < 1.0 / STEP_SECONDS < STEPS
+        # One step may have been under way, and one may fall between our look and the cancel; the wire may take a few more.
+        assert len(steps) - 1 - at_cancel <= 6
         desk.watch.slow(False)
         assert server.served(uri, *HOLE)
 
