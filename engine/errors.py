@@ -8,8 +8,7 @@ DlspError                 one clear sentence; `action` is the next thing to do
 ├── DeviceError           the device asked for cannot be used
 ├── HostError             the engine host cannot be started, reached or trusted
 │   └── LoadingError      the host is up but the model is not ready yet
-├── DocumentError         a file that is missing, binary or shorter than the position asked for
-└── Cancelled             the caller went away; never shown to a person
+└── DocumentError         a file that is missing, binary or shorter than the position asked for
 """
 
 from __future__ import annotations

@@ -262,6 +262,16 @@ def _engine_config(model: str, device: str, dtype: str, threads: int) -> EngineC
     return EngineConfig(model=model, device=device, dtype=cast(DType, dtype), threads=threads)
 
 
+@bench_app.command()
+def fetch(
+    data: Annotated[Path, typer.Option(envvar="DLSP_BENCH_DATA", help="Folder for the files.", show_default=False)],
+) -> None:
+    """Download the HumanEval-Infilling files from their authors' repository; only the published bytes are kept."""
+    from engine.bench.fetch import fetch as download
+
+    download(data, report=typer.echo)
+
+
 def _server_command() -> list[str]:
     """The server that belongs to this command. -P: the working directory must not provide modules."""
     return [sys.executable, "-P", "-m", "dlsp", "serve", "--stdio"]

@@ -116,14 +116,14 @@ def _load_humaneval(name: str, folder: Path | None) -> CaseSet:
     if folder is None:
         raise DlspError(
             "The folder with the benchmark data is not known.",
-            "Set DLSP_BENCH_DATA or pass --data DIR; the files are those of github.com/openai/human-eval-infilling.",
+            "Set DLSP_BENCH_DATA or pass --data DIR; `dlsp bench fetch --data DIR` downloads the files.",
         )
     places = [folder / published.file, folder / "humaneval-infilling" / published.file]
     path = next((p for p in places if p.is_file()), None)
     if path is None:
         raise DlspError(
             f"{published.file} is not in {folder}.",
-            "Download it from github.com/openai/human-eval-infilling (folder data) into that folder.",
+            "Download it with `dlsp bench fetch --data DIR`.",
         )
     raw = _read(path)
     digest = hashlib.sha256(raw).hexdigest()
