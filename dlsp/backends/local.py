@@ -6,6 +6,7 @@ It knows neither where the host's files are (the host says where it answers) nor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ import msgspec
 
 from dlsp.backends.feed import StatusFeed
 from dlsp.backends.launch import host_command, launch
-from dlsp.backends.remote import HttpEngineClient, Unreached
+from dlsp.backends.remote import Broken, HttpEngineClient, Unreached
 from engine.api import HostAddress, InfillRequest, InfillResult, Status
 from engine.config import EngineConfig
 from engine.errors import DlspError, HostError
@@ -83,6 +84,13 @@ class LocalBackend:
                 pass
             else:
                 return await (await self._client()).infill(request)
+            raise
+        except Broken:
+            # Not sent again: it may be what ended the host. While a dying host still accepts connections, the next request must
+            # not run into it: the caller hears of the loss only when the supervisor knows of it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_NOTICE_SECONDS):
+                    await client.closed.wait()
             raise
 
     def watch(self) -> AsyncIterator[Status]:

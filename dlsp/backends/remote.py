@@ -40,6 +40,10 @@ class Unreached(HostError):
     """Nobody answers at the address; the request cannot have been seen, so it may be sent again elsewhere."""
 
 
+class Broken(HostError):
+    """The connection broke while a request was under way."""
+
+
 class HttpEngineClient:
     """One engine at one address. Its methods raise HostError when the engine cannot be reached, and what the engine says."""
 
@@ -134,7 +138,7 @@ class HttpEngineClient:
             return Unreached(f"The connection to {where} could not be made.", "Run `dlsp doctor`.")
         if isinstance(error, httpx.TimeoutException):
             return HostError(f"No answer came from {where} in time.", "Run `dlsp doctor`.")
-        return HostError(f"The connection to {where} was lost ({type(error).__name__}).", "Try again; `dlsp doctor` checks the engine.")
+        return Broken(f"The connection to {where} was lost ({type(error).__name__}).", "Try again; `dlsp doctor` checks the engine.")
 
 
 class RemoteBackend:
