@@ -112,8 +112,10 @@ async def test_a_host_killed_mid_request_is_an_error_and_the_next_request_works(
     assert (await ready_infill(backend, "next")).text == "next"
     assert len(set(fake_hosts.loads())) == 2
     reasons = [(s.state, s.reason) for s in states]
-    assert ("error", "host_lost") in reasons
-    assert reasons.index(("error", "host_lost")) < reasons.index(("starting", "starting")) < reasons.index(("loading", "loading"))
+    lost = reasons.index(("error", "host_lost"))
+    started = reasons.index(("starting", "starting"), lost)
+    # Watchers see the latest state; on a busy machine that of loading may pass unseen.
+    assert any(state in ("loading", "ready", "busy") for state, _ in reasons[started:])
     watching.cancel()
 
 
