@@ -14,7 +14,7 @@ from engine.diffusion.sampler import Proposal
 
 @dataclass(frozen=True, slots=True)
 class ThresholdSchedule:
-    """`threshold` for parallel commits. The one slot that is always committed is the best by confidence * left_bias ** rank,
+    """`threshold` for parallel commits. One slot is committed whatever its confidence (but see `choose`): the best by confidence * left_bias ** rank,
     rank counting masked slots from the left: 1 is plain confidence order, 0 is strictly left to right."""
 
     threshold: float = 0.9

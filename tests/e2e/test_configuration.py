@@ -112,7 +112,7 @@ async def test_a_backend_that_cannot_be_made_is_a_status_and_an_empty_answer() -
 
 async def test_workspace_folders_come_and_go() -> None:
     async with session_with(ScriptedBackend("1"), "x = ") as client:
-        event = {"added": [{"uri": "file:///b", "name": "b"}], "removed": [{"uri": "file:///work", "name": "w"}]}
+        event = {"added": [{"uri": "file:///b", "name": "b"}], "removed": [{"uri": "file:///code", "name": "w"}]}
         client.notify("workspace/didChangeWorkspaceFolders", {"event": event})
         await client.ask("dlsp/status")
         assert client.session.origin.roots == (Path("/b"),)

@@ -14,7 +14,7 @@ from dlsp.session import Session
 from dlsp.settings import Settings
 from scripted_backend import ScriptedBackend
 
-URI = "file:///work/src/a.py"
+URI = "file:///code/src/a.py"
 CAPABILITIES: dict[str, Any] = {
     "general": {"positionEncodings": ["utf-16"]},
     "textDocument": {"inlineCompletion": {}, "completion": {"completionItem": {"documentationFormat": ["markdown"]}}},
@@ -108,7 +108,7 @@ class MemoryClient:
             raise AssertionError(f"no {what} within {seconds} s") from None
 
     async def initialize(
-        self, *, options: Any = None, capabilities: dict[str, Any] | None = None, root: str = "file:///work"
+        self, *, options: Any = None, capabilities: dict[str, Any] | None = None, root: str = "file:///code"
     ) -> dict[str, Any]:
         params = {
             "processId": None,
