@@ -14,8 +14,11 @@ from engine.diffusion.sampler import Proposal
 
 @dataclass(frozen=True, slots=True)
 class ThresholdSchedule:
-    """`threshold` for parallel commits. One slot is committed whatever its confidence (but see `choose`): the best by confidence * left_bias ** rank,
-    rank counting masked slots from the left: 1 is plain confidence order, 0 is strictly left to right."""
+    """`threshold` for parallel commits, and one slot whatever its confidence (but see `choose`).
+
+    That slot is the best by confidence * left_bias ** rank, rank counting masked slots from the left: 1 is plain confidence
+    order, 0 is strictly left to right.
+    """
 
     threshold: float = 0.9
     left_bias: float = 0.0
