@@ -14,6 +14,11 @@ Finish = Literal["complete", "length", "deadline", "cancelled", "superseded"]
 """How denoising ended: the model closed the hole; a token or line limit closed it; the deadline came first (the text is the
 best so far); the caller went away; a newer request for the same document replaced this one."""
 
+LengthPolicy = Literal["", "end-token", "expand-delete", "hypotheses", "calibrated", "entropy-fit", "fixed"]
+Score = Literal["", "confidence", "margin", "entropy"]
+Schedule = Literal["", "threshold", "factor", "entropy-bound", "fixed"]
+Remask = Literal["", "none", "confidence", "remdm"]
+
 State = Literal["starting", "loading", "downloading", "ready", "busy", "idle", "error"]
 
 
@@ -25,11 +30,19 @@ class Snippet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hole(msgspec.Struct, frozen=True, kw_only=True):
-    """One place to fill. `after` is the fixed text between this hole and the next one; it is empty for the last hole."""
+    """One place to fill. `after` is the fixed text between this hole and the next one; it is empty for the last hole.
+
+    `draft` is text that stands in the hole already. `noise` is the share of its tokens, the least confident first, that is
+    masked and denoised again: 0 keeps the draft, 1 writes the hole anew. `locked` are spans (start, end) of the draft, in
+    code points, that stay exactly as they are.
+    """
 
     max_tokens: int = 64
     max_lines: int = 1
     after: str = ""
+    draft: str = ""
+    noise: float = 1.0
+    locked: tuple[tuple[int, int], ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +53,31 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     deadline_ms: int = 0
     prompt_tokens: int = 0
+
+
+class Decoding(msgspec.Struct, frozen=True, kw_only=True):
+    """How to denoise; what is left empty or 0 is the model's own default (see docs/models.md for the choices).
+
+    `length` finds the number of tokens, starting from (or, for `fixed`, with) `slots` of them. `score` ranks proposals,
+    `schedule` decides how many a step commits, `level` is its parameter: the probability for `threshold`, the factor for
+    `factor`, nats of entropy for `entropy-bound`, tokens a step for `fixed`. `early_commit` finishes a hole at once when the
+    mean gap between the two best logits is wide. `stability` > 0 commits only slots whose distribution moved less than
+    that (KL divergence, nats) in the last two steps. `temperature` 0 is greedy. `alternatives` asks for that many
+    different answers.
+    """
+
+    length: LengthPolicy = ""
+    slots: int = 0
+    score: Score = ""
+    schedule: Schedule = ""
+    level: float = 0.0
+    early_commit: bool | None = None
+    stability: float = 0.0
+    remask: Remask = ""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    alternatives: int = 1
 
 
 class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +92,7 @@ class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
     holes: tuple[Hole, ...] = (Hole(),)
     snippets: tuple[Snippet, ...] = ()
     limits: Limits = Limits()
+    decoding: Decoding = Decoding()
     client: str = ""
     document: str = ""
     version: int = 0
@@ -82,7 +121,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InfillResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one request, one `Fill` a hole.
+    """The answer to one request, one `Fill` a hole; `others` are the further alternatives that were asked for, best first.
 
     `reason` says why there is no text when there is none (`empty_output`, `deadline`, `cancelled`, `superseded`), and is
     empty otherwise. `steps` are denoise steps, `forwards` network passes (context encoding included), `reused_tokens`
@@ -100,6 +139,7 @@ class InfillResult(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     device: str = ""
     length_policy: str = ""
+    others: tuple[tuple[Fill, ...], ...] = ()
 
     @property
     def text(self) -> str:

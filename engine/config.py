@@ -12,7 +12,8 @@ from engine.errors import ConfigError
 Device = str
 """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
+"""`int8` and `int4` store the weights in that many bits and compute in the device's natural floating-point format."""
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):

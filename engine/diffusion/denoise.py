@@ -1,22 +1,30 @@
-"""The denoise loop: a generator, one yield a step, from an all-masked canvas to a finished hole.
+"""The denoise loop: a generator, one yield a step, from masked canvases to finished holes.
 
-It knows neither network nor editor: `forward` gives logits for a canvas, the sampler proposes, the schedule commits.
+It knows neither network nor editor: `forward` gives logits for all canvases of all drafts in one batch, the sampler
+proposes, the schedule commits, length and remask rules change the canvases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
 from engine.diffusion.canvas import Canvas
-from engine.diffusion.sampler import Rules, Sampler
-from engine.diffusion.schedule import ThresholdSchedule
+from engine.diffusion.length import LengthRule
+from engine.diffusion.remask import Remask, halves, least_confident
+from engine.diffusion.sampler import Proposal, Rules, Sampler
+from engine.diffusion.schedule import Schedule, until_change, wide_lead
 
-Forward = Callable[[list[int]], Tensor]
-"""Logits [C, V] for the present tokens of a canvas, row c scoring the token AT slot c."""
+Forward = Callable[[Sequence[Sequence[Sequence[int]]]], list[list[Tensor]]]
+"""Logits [C, V] for the present tokens of every hole of every draft (drafts, holes, slots), row c scoring the token AT slot c."""
+
+STABLE_STEPS = 2
+"""Steps in which a slot's distribution must not have moved to count as stable (KLASS, shkim0116/KLASS)."""
 
 
 class Constraint(Protocol):
@@ -26,53 +34,220 @@ class Constraint(Protocol):
         """Ids that may come next."""
         ...
 
+    def covering(self, forced: bytes) -> list[int]:
+        """Ids that hold all of `forced`."""
+        ...
+
     def rest(self, forced: bytes, token: int) -> bytes:
         """What is still forced after `token`."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What one canvas must become: text that begins with `forced`, on one line if `one_line`."""
+@dataclass(slots=True)
+class Region:
+    """One hole under way: its canvas must become text that begins with `forced`, on one line if `one_line`.
 
+    With `at_once` a single token must hold all that is forced: behind it stand tokens of a draft. `stability` remembers the last distributions and for how many steps each slot has kept still.
+    """
+
+    canvas: Canvas
+    length: LengthRule
     forced: bytes = b""
     one_line: bool = False
+    at_once: bool = False
+    stability: tuple[Tensor, list[int]] | None = None
+
+    @property
+    def done(self) -> bool:
+        """True when nothing is left to denoise."""
+        return self.canvas.done
+
+    def rules(self, constraint: Constraint) -> Rules:
+        """What may be proposed for this canvas now. While forced bytes are left the end is ruled out at the frontier."""
+        canvas = self.canvas
+        frontier = canvas.frontier
+        begun = frontier + bool(self.forced)
+        end_from = max(self.length.end_from(canvas), begun)
+        if not self.one_line:
+            return Rules(end_from=end_from, expand=self.length.may_expand(canvas), only=self._only(constraint))
+        # The line end that healing took back belongs to the line before; only the next one ends the hole.
+        return Rules(
+            one_line_from=begun,
+            fold_from=max(end_from, canvas.text_end),
+            end_from=end_from,
+            expand=self.length.may_expand(canvas),
+            only=self._only(constraint),
+        )
+
+    def _only(self, constraint: Constraint) -> tuple[int, list[int]] | None:
+        if not self.forced:
+            return None
+        ids = constraint.covering(self.forced) if self.at_once else constraint.allowed(self.forced)
+        return self.canvas.frontier, ids
+
+
+@dataclass(slots=True)
+class Draft:
+    """One attempt at all holes of a request: its regions, and the sampler that proposes for it."""
+
+    regions: list[Region]
+    sampler: Sampler
+
+    @property
+    def done(self) -> bool:
+        """True when every hole is finished."""
+        return all(region.done for region in self.regions)
+
+    def tokens(self) -> list[list[int]]:
+        """The present tokens of every hole."""
+        return [region.canvas.tokens for region in self.regions]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to denoise. `stability` > 0 (KL divergence, nats) counts only slots as sure that kept still; `early_commit`
+    finishes a hole at once when everything left is clear."""
+
+    schedule: Schedule = field(default_factory=Schedule)
+    remask: Remask = field(default_factory=Remask)
+    early_commit: bool = False
+    stability: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One denoise step: its number from 1, the slots it committed, and the canvas after it (live, not a copy)."""
+    """One denoise step: its number from 1, and the slots it committed in each hole of each draft (as they were numbered
+    before the step; nothing for drafts that were done)."""
 
     number: int
-    committed: tuple[int, ...]
-    canvas: Canvas
+    committed: tuple[tuple[tuple[int, ...], ...], ...]
 
 
-def denoise(
-    forward: Forward, canvas: Canvas, goal: Goal, sampler: Sampler, schedule: ThresholdSchedule, constraint: Constraint
-) -> Iterator[Step]:
-    """Denoise `canvas` in place until nothing before its end is masked.
-
-    While forced bytes are left, only the frontier slot is committed, from tokens that agree with them: what stands
-    further right depends on how they are spelled. A line-limited hole may still hold the line end that is forced.
-    """
-    forced = goal.forced
+def denoise(forward: Forward, drafts: Sequence[Draft], plan: Plan, constraint: Constraint) -> Iterator[Step]:
+    """Denoise all drafts in place, one batch a step, until nothing is masked before any end."""
+    rng = random.Random(plan.seed)
     number = 0
-    while not canvas.done:
+    while active := [draft for draft in drafts if not draft.done]:
         number += 1
-        frontier = canvas.frontier
-        text = [s for s, token in enumerate(canvas.tokens) if token not in (canvas.mask_id, canvas.end_id)]
-        end_from = max(frontier, text[-1] + 1 if text else 0)
-        # The line end that healing took back belongs to the line before; only the next one ends the hole.
-        one_line_from = frontier + bool(forced) if goal.one_line else canvas.size
-        only = (frontier, constraint.allowed(forced)) if forced else None
-        rules = Rules(one_line_from, max(end_from, frontier + bool(forced)), only)
-        proposal = sampler.propose(forward(canvas.tokens), rules)
-        chosen = [frontier] if forced else schedule.choose(canvas, proposal)
-        for slot in chosen:
-            canvas.commit(slot, proposal.tokens[slot], proposal.confidence[slot])
-        if forced:
-            forced = constraint.rest(forced, proposal.tokens[frontier])
-        for slot in canvas.masked:
-            canvas.confidence[slot] = proposal.confidence[slot]
-        yield Step(number, tuple(chosen), canvas)
+        logits = iter(forward([draft.tokens() for draft in active]))
+        committed: list[tuple[tuple[int, ...], ...]] = []
+        for draft in drafts:
+            if draft not in active:
+                committed.append(((),) * len(draft.regions))
+                continue
+            rows = next(logits)
+            committed.append(
+                tuple(
+                    () if region.done else _advance(region, scores, draft.sampler, plan, constraint, rng)
+                    for region, scores in zip(draft.regions, rows, strict=True)
+                )
+            )
+        yield Step(number, tuple(committed))
+
+
+def redraft(forward: Forward, draft: Draft, noise: Sequence[float | None]) -> None:
+    """Mask the share `noise` of the tokens that stand in each hole, the least confident first (None leaves a hole alone).
+
+    Each token is scored without seeing itself: one batched pass with the even slots masked and with the odd ones. Fixed
+    slots stay. Slots behind an opened last token are masked with it, so that the hole can end elsewhere.
+    """
+    regions = draft.regions
+    if not any(share for share in noise if share is not None):
+        return
+    maskings = [
+        [halves(r.canvas.tokens, r.canvas.mask_id)[half] if share else r.canvas.tokens for r, share in zip(regions, noise, strict=True)]
+        for half in (0, 1)
+    ]
+    scored = forward(maskings)
+    for index, (region, share) in enumerate(zip(regions, noise, strict=True)):
+        if not share:
+            continue
+        canvas = region.canvas
+        text = canvas.end
+        rows = [scored[half][index].float().log_softmax(dim=-1) for half in (0, 1)]
+        for slot in range(text):
+            canvas.confidence[slot] = math.exp(float(rows[slot % 2][slot, canvas.tokens[slot]]))
+        free = [slot for slot in range(text) if not canvas.fixed[slot]]
+        opened = [free[index] for index in least_confident([canvas.confidence[slot] for slot in free], share)]
+        for slot in opened:
+            canvas.remask(slot)
+        if text - 1 in opened or not text:
+            canvas.tokens[text:] = [canvas.mask_id] * (canvas.size - text)
+        canvas.remasked = [0] * canvas.size
+
+
+def branches(forward: Forward, draft: Draft, count: int, constraint: Constraint) -> list[list[tuple[int, float]]]:
+    """The `count` best tokens with their probabilities for the first masked slot of each hole of `draft`."""
+    out: list[list[tuple[int, float]]] = []
+    for region, scores in zip(draft.regions, forward([draft.tokens()])[0], strict=True):
+        if region.done:
+            out.append([])
+            continue
+        out.append(draft.sampler.best(scores, region.rules(constraint), region.canvas.frontier, count))
+    return out
+
+
+def commit_first(region: Region, token: int, probability: float, constraint: Constraint) -> None:
+    """Commit one token to the first masked slot, as a step would."""
+    region.length.settle(region.canvas, [(region.canvas.frontier, token, probability)])
+    _after_forced(region, token, constraint)
+
+
+def _advance(
+    region: Region, logits_CV: Tensor, sampler: Sampler, plan: Plan, constraint: Constraint, rng: random.Random
+) -> tuple[int, ...]:
+    canvas, length = region.canvas, region.length
+    proposal = sampler.propose(logits_CV, region.rules(constraint), canvas.tokens if plan.remask.kind == "confidence" else ())
+    masked = [slot for slot in canvas.masked if slot < canvas.end]
+    stable = _still(region, proposal, plan.stability)
+    if region.forced:
+        # What stands further right depends on how the forced bytes are spelled.
+        chosen = [canvas.frontier]
+    elif plan.early_commit and wide_lead([proposal.gap[s] for s in masked], 1 - len(masked) / canvas.size):
+        chosen = until_change(masked, proposal, length.changes)
+    else:
+        chosen = plan.schedule.choose(masked, proposal, length.changes, stable)
+    for slot in masked:
+        canvas.confidence[slot] = proposal.confidence[slot]
+    reopened = plan.remask.choose(canvas, proposal.held, chosen, rng)
+    size = canvas.size
+    forced_token = proposal.tokens[canvas.frontier]
+    length.settle(canvas, [(slot, proposal.tokens[slot], proposal.confidence[slot]) for slot in chosen])
+    if canvas.size == size:  # else slots have other numbers now
+        for slot in reopened:
+            if slot < canvas.end:
+                canvas.remask(slot)
+    _after_forced(region, forced_token, constraint)
+    if region.done:
+        canvas.insert(canvas.size, length.continues(canvas))
+    if canvas.size != size:
+        region.stability = None
+    return tuple(chosen)
+
+
+def _after_forced(region: Region, token: int, constraint: Constraint) -> None:
+    """Use up forced bytes. What holds them is never opened again; where they need one slot more, there is one more."""
+    canvas = region.canvas
+    if not region.forced:
+        return
+    region.forced = constraint.rest(region.forced, token)
+    slot = canvas.frontier
+    for before in range(slot):
+        canvas.fixed[before] = True
+    if region.forced and slot == canvas.size and region.length.may_insert:
+        canvas.insert(slot)
+
+
+def _still(region: Region, proposal: Proposal, epsilon: float) -> set[int] | None:
+    """Slots whose distribution has moved less than `epsilon` nats in each of the last steps; None where nobody asks."""
+    if epsilon <= 0 or proposal.logprobs is None:
+        return None
+    now = proposal.logprobs
+    counts = [0] * region.canvas.size
+    if region.stability is not None:
+        before, known = region.stability
+        moved = (now.exp() * (now.clamp_min(-1e4) - before.clamp_min(-1e4))).sum(dim=-1).tolist()
+        counts = [count + 1 if kl < epsilon else 0 for count, kl in zip(known, moved, strict=True)]
+    region.stability = (now, counts)
+    return {slot for slot, count in enumerate(counts) if count >= STABLE_STEPS}

@@ -40,17 +40,26 @@ def split_mask(prefix: int, canvas: int, suffix: int, device: torch.device | str
     return (causal | anti_causal | (query == 1))[None, None]
 
 
-def rotary_phases(positions_BS: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of RoPE (arXiv 2104.09864) for the given positions: two float32 tensors [B, 1, S, D]."""
-    inverse = theta ** (-torch.arange(0, head_dim, 2, device=positions_BS.device, dtype=torch.float32) / head_dim)
+def rotary_phases(positions_BS: Tensor, rotary_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of RoPE (arXiv 2104.09864) for the given positions: two float32 tensors [B, 1, S, D].
+
+    `rotary_dim` is the number of dimensions of a head that are turned; it is D of the result.
+    """
+    inverse = theta ** (-torch.arange(0, rotary_dim, 2, device=positions_BS.device, dtype=torch.float32) / rotary_dim)
     angle = positions_BS[:, None, :, None].float() * inverse
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
 
 
 def rotate(x_BHSD: Tensor, phases: tuple[Tensor, Tensor]) -> Tensor:
-    """Apply RoPE to queries or keys, first half of the head paired with the second (the Llama and Qwen convention)."""
+    """Apply RoPE to queries or keys, first half of the head paired with the second (the Llama and Qwen convention).
+
+    Phases narrower than the head turn its first dimensions and leave the others as they are.
+    """
     cos, sin = phases
+    width = cos.shape[-1]
+    if width < x_BHSD.shape[-1]:
+        return torch.cat((rotate(x_BHSD[..., :width], phases), x_BHSD[..., width:]), dim=-1)
     first, second = x_BHSD.chunk(2, dim=-1)
     turned = torch.cat((-second, first), dim=-1)
     return (x_BHSD * cos + turned * sin).to(x_BHSD.dtype)

@@ -1,35 +1,48 @@
-"""Finds, reads, checks and writes checkpoints: config.json, tokenizer.json and one or more safetensors files.
+"""Finds, reads, loads, checks and writes checkpoints: config.json, a tokenizer and one or more safetensors files.
 
-Only safetensors are loaded. Tensors go to the model one at a time, so host memory never holds a second copy of a shard.
+Only safetensors are loaded. Everything that headers tell is checked before the first weight is read, and then tensors stream into
+the network block by block, so host memory holds no second copy. What bytes mean on disk is the business of `shards`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine.errors import CheckpointError, ConfigError, DlspError
+from engine.errors import CheckpointError, ConfigError, DlspError, RequestError, UnknownFamilyError
+from engine.models import shards, store
 from engine.models.config import ModelConfig
-from engine.models.families import Family, InfillDefaults, TokenIds, display_name, infill_defaults, recognise
+from engine.models.families import Facts, Family, InfillDefaults, TokenIds, display_name, recognise
+from engine.models.quantize import QuantizedLinear, outline
+from engine.models.shards import INDEX, PULL_AGAIN, REPAIR, Read, StoredTensor
 from engine.models.transformer import Transformer
+from engine.text.tokenizer import Tokenizer, lookup
 
-INDEX = "model.safetensors.index.json"
 BUILT_IN = Path(__file__).resolve().parent.parent / "weights"
-REPAIR = "Reinstall dlsp, or point `model` at another checkpoint; `dlsp doctor` checks the files."
+
+_FREE_LICENCES = ("apache-2.0", "mit", "bsd", "cc0", "cc-by-4.0", "unlicense", "isc")
+_SAMPLES = 3
+_SAMPLE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint whose config has been read and understood; weights are not loaded yet."""
+    """A checkpoint whose config has been read and understood; weights are not loaded yet.
+
+    `licence` is what its README says, else what its family has; `notice` is a sentence that its user should have read once, or empty.
+    """
 
     directory: Path
     name: str
@@ -37,97 +50,109 @@ class Checkpoint:
     config: ModelConfig
     infill: InfillDefaults
     raw: dict[str, Any]
+    licence: str
+    notice: str
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it came with dlsp."""
+        return self.directory.parent == BUILT_IN
 
     def token_ids(self, find: Callable[[str], int | None]) -> TokenIds:
         """Special ids, looked up in the tokenizer by `find`."""
         return self.family.tokens(self.raw, find)
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that `verify` looked at: what, whether it is right, and a sentence about it."""
+
+    name: str
+    state: Literal["ok", "failed"]
+    detail: str
+
+
 def find(path_or_name: str) -> Path:
-    """The folder of a checkpoint: a path, or the name of a built-in one (`nano`)."""
+    """The folder of a checkpoint: a path, the name of a built-in one (`nano`), or the name of a pulled one (`Org/Name[@revision]`)."""
     built_in = BUILT_IN / path_or_name
     if path_or_name and "/" not in path_or_name and "\\" not in path_or_name and built_in.is_dir():
         return built_in
     path = Path(path_or_name).expanduser()
     if path.is_dir():
         return path
-    raise CheckpointError(
-        f"There is no model {path_or_name!r}.", 'Use "nano", or the path of a folder with config.json and safetensors files.'
-    )
+    if pulled := store.locate(path_or_name):
+        return pulled
+    action = 'Use "nano", the name of a pulled model (`dlsp models` lists them), or the path of a folder with config.json and weights.'
+    with contextlib.suppress(RequestError):
+        action = f"`dlsp models pull {store.parse(path_or_name)}` fetches a published model; otherwise give the path of a folder."
+    raise CheckpointError(f"There is no model {path_or_name!r}.", action)
 
 
 def read(directory: Path) -> Checkpoint:
     """Read and check config.json. Raises CheckpointError with the file and what is wrong with it."""
     path = directory / "config.json"
+    repair = REPAIR
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise TypeError("not a JSON object")
-        family = recognise(raw)
-        config, infill = family.config(raw), infill_defaults(raw)
+        facts = Facts(raw, lookup(directory), shards.names(directory))
+        family = _family(facts, directory)
+        config, infill = family.config(raw), family.infill(facts)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{directory} has no config.json, so it is not a checkpoint.", REPAIR) from error
+        raise CheckpointError(f"{directory} has no config.json, so it is not a checkpoint.", repair) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}).", REPAIR) from error
-    except (json.JSONDecodeError, TypeError, KeyError, msgspec.ValidationError, ConfigError) as error:
-        raise CheckpointError(f"{path} is not a valid model config ({_brief(error)}).", REPAIR) from error
+        raise CheckpointError(f"{path} cannot be read ({error}).", repair) from error
+    except (json.JSONDecodeError, TypeError, KeyError, ValueError, msgspec.ValidationError, ConfigError) as error:
+        raise CheckpointError(f"{path} is not a valid model config ({_brief(error)}).", repair) from error
+    except UnknownFamilyError as error:
+        raise UnknownFamilyError(f"{path}: {_brief(error)}", error.action or "docs/models.md lists what dlsp can run.") from error
     except CheckpointError as error:
-        raise type(error)(f"{path}: {error}", REPAIR) from error
-    return Checkpoint(directory, display_name(raw, directory.name), family, config, infill, raw)
-
-
-def shards(directory: Path) -> dict[str, Path]:
-    """Tensor name -> file. Raises CheckpointError for a missing, foreign or truncated shard."""
-    index = directory / INDEX
-    if index.exists():
-        try:
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            files = {str(name): directory / Path(str(file)).name for name, file in names.items()}
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} is not a valid shard index ({_brief(error)}).", REPAIR) from error
-        present = {path: set(_keys(path)) for path in sorted(set(files.values()))}
-        for name, path in files.items():
-            if name not in present[path]:
-                raise CheckpointError(f"{path} does not hold the tensor {name}, although {INDEX} says so.", REPAIR)
-        return files
-    found = sorted(directory.glob("*.safetensors"))
-    if not found:
-        other = next((p.name for p in sorted(directory.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")), None)
-        if other:
-            raise CheckpointError(f"{directory} holds only {other}: dlsp does not load pickle files.", "Convert it to safetensors first.")
-        raise CheckpointError(f"{directory} holds no safetensors file.", REPAIR)
-    return {name: path for path in found for name in _keys(path)}
+        where = "" if str(directory) in str(error) else f"{path}: "
+        raise CheckpointError(f"{where}{_brief(error)}", error.action or repair) from error
+    licence, notice = _licence(directory, family)
+    return Checkpoint(directory, display_name(raw, directory.name), family, config, infill, raw, licence, notice)
 
 
 def load_weights(model: Transformer, checkpoint: Checkpoint, report: Callable[[float], None] | None = None) -> None:
-    """Copy every tensor into `model` (already on its device, in its dtype). Raises CheckpointError naming file and tensor."""
-    files = shards(checkpoint.directory)
-    parameters = dict(model.named_parameters())
-    used: set[str] = set()
-    for count, (name, parameter) in enumerate(parameters.items()):
-        sources = checkpoint.family.sources(name)
-        row = 0
-        for source in sources:
-            if source not in files:
-                raise CheckpointError(f"{checkpoint.directory} has no tensor {source}.", REPAIR)
-            tensor = _tensor(files[source], source)
-            target = parameter.data[row : row + tensor.shape[0]] if len(sources) > 1 else parameter.data
-            if target.shape != tensor.shape:
-                raise CheckpointError(
-                    f"{files[source]}: tensor {source} is {_by(tensor)} but the config asks for {_by(parameter)} ({name}).", REPAIR
-                )
-            target.copy_(tensor)
-            row += tensor.shape[0]
-            used.add(source)
-        if row != parameter.shape[0]:
-            raise CheckpointError(
-                f"{checkpoint.directory}: {', '.join(sources)} have {row} rows together, {name} needs {parameter.shape[0]}.", REPAIR
-            )
-        if report:
-            report((count + 1) / len(parameters))
-    extra = sorted(set(files) - used - ({"lm_head.weight"} if checkpoint.config.tie_word_embeddings else set()))
-    if extra:
-        raise CheckpointError(f"{files[extra[0]]} holds {len(extra)} tensors that the config does not ask for, such as {extra[0]}.", REPAIR)
+    """Copy every tensor into `model`, which is on its device, in its dtype, and quantized if it shall be.
+
+    `report` gets 0 to 1. Raises CheckpointError naming file and tensor; everything but unreadable bytes is found before any is read.
+    """
+    destinations = _destinations(model)
+    plan = _plan(checkpoint, {name: destination.shape for name, destination in destinations.items()})
+    device = model.embed_tokens.weight.device
+    reads = [destinations[name].read(tensor, row) for name, row, tensor in plan]
+    shards.stream(reads, report, pinned=device.type == "cuda")
+
+
+def verify(directory: Path, hashes: Mapping[str, str] | None = None) -> Iterator[Check]:
+    """Look at everything a checkpoint needs, one check at a time: config, tokenizer, index, and every shard to its last byte.
+
+    `hashes` are the SHA-256 of files by name, where they were recorded. What a failed check leaves unknown is not looked at.
+    """
+    recorded = dict(hashes or {})
+    checkpoint: Checkpoint | None = None
+    try:
+        checkpoint = read(directory)
+        config = checkpoint.config
+        yield Check("config.json", "ok", f"family {checkpoint.family.name}, {config.num_layers} layers of width {config.hidden_size}")
+    except CheckpointError as error:
+        yield Check("config.json", "failed", str(error))
+    if checkpoint is not None:
+        yield _check_tokenizer(checkpoint)
+    try:
+        tensors = shards.locate(directory)
+        yield Check("tensors", "ok", f"{len(tensors)} tensors in {len({t.path for t in tensors.values()})} files")
+    except CheckpointError as error:
+        yield Check("tensors", "failed", str(error))
+        tensors = {}
+    if checkpoint is not None and tensors:
+        yield _check_fit(checkpoint)
+    for path in sorted({tensor.path for tensor in tensors.values()}):
+        yield _check_shard(path, [t for t in tensors.values() if t.path == path], recorded.pop(path.name, ""))
+    for name, expected in sorted(recorded.items()):
+        yield _check_file(directory / name, expected)
 
 
 def save(
@@ -165,35 +190,189 @@ def save(
     (directory / "config.json").write_text(json.dumps(config_json, indent=1) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where the tensors of one parameter go: its shape, and what takes blocks of its rows (a tensor, or a quantized module)."""
+
+    shape: tuple[int, ...]
+    rows: Tensor | QuantizedLinear
+
+    def read(self, tensor: StoredTensor, first: int) -> Read:
+        """How `tensor` gets to the rows from `first` on."""
+        rows = self.rows
+        if isinstance(rows, QuantizedLinear):
+            return Read(tensor, None, lambda row, block: rows.store(first + row, block))
+        part = rows[first : first + tensor.rows]
+        if part.device.type == "cpu" and part.dtype == shards.DTYPES[tensor.kind]:
+            return Read(tensor, part, lambda row, block: None)
+        # Moved before it is converted: the device converts faster, and only the copy from page-locked memory is fast.
+        return Read(tensor, None, lambda row, block: _copy(block.to(part.device), part[row : row + len(block)]))
+
+
+def _copy(block: Tensor, to: Tensor) -> None:
+    to.copy_(block)
+
+
+def _destinations(model: nn.Module) -> dict[str, _Destination]:
+    found = {}
+    for name, parameter in model.named_parameters():
+        data = parameter.data
+        found[name] = _Destination(tuple(data.shape), data.view(-1, data.shape[-1]) if data.dim() > 1 else data.view(-1, 1))
+    for name, module in model.named_modules():
+        if isinstance(module, QuantizedLinear):
+            found[f"{name}.weight"] = _Destination((module.out_features, module.in_features), module)
+    return found
+
+
+def _plan(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, int, StoredTensor]]:
+    """Parameter, first row, and tensor, for every tensor that is needed. Raises CheckpointError where they do not fit."""
+    directory, family = checkpoint.directory, checkpoint.family
+    stored = shards.locate(directory)
+    plan: list[tuple[str, int, StoredTensor]] = []
+    for name, shape in shapes.items():
+        sources = family.sources(name)
+        row = 0
+        for source in sources:
+            tensor = stored.get(source)
+            if tensor is None:
+                raise CheckpointError(f"{directory} has no tensor {source}, which config.json asks for ({name}).", PULL_AGAIN)
+            if tensor.kind not in shards.DTYPES:
+                raise CheckpointError(
+                    f"{tensor.path}: the tensor {source} is stored as {tensor.kind}; dlsp loads F32, F16 and BF16.",
+                    "Choose the checkpoint that is not quantized; dtype int8 or int4 makes it small while it loads.",
+                )
+            fits = tensor.shape == shape if len(sources) == 1 else tensor.shape[1:] == shape[1:]
+            if not fits or row + tensor.rows > shape[0]:
+                part = "" if len(sources) == 1 else f" for {len(sources)} tensors together"
+                raise CheckpointError(
+                    f"{tensor.path}: the tensor {source} is {_by(tensor.shape)} but config.json asks for {_by(shape)}{part} ({name}).",
+                    PULL_AGAIN,
+                )
+            plan.append((name, row, tensor))
+            row += tensor.shape[0]
+        if row != shape[0]:
+            raise CheckpointError(f"{directory}: {', '.join(sources)} have {row} rows together, {name} needs {shape[0]}.", PULL_AGAIN)
+    used = {tensor.name for _, _, tensor in plan}
+    if checkpoint.config.tie_word_embeddings:  # some write the shared matrix twice
+        used.update(family.sources("lm_head.weight"))
+    extra = sorted(name for name in stored.keys() - used if not any(fnmatch.fnmatch(name, pattern) for pattern in family.ignored))
+    if extra:
+        raise CheckpointError(
+            f"{stored[extra[0]].path} holds tensors that config.json does not ask for: {extra[0]}"
+            f"{f' and {len(extra) - 1} more' if len(extra) > 1 else ''}.",
+            "config.json and the weights belong to different models; pull both from the same revision.",
+        )
+    return plan
+
+
+def _family(facts: Facts, directory: Path) -> Family:
+    """The family; where there are no weights, which may have told it, that is said instead."""
+    try:
+        return recognise(facts)
+    except UnknownFamilyError:
+        if not facts.tensors and directory.is_dir():
+            shards.locate(directory)
+        raise
+
+
+def _licence(directory: Path, family: Family) -> tuple[str, str]:
+    """The licence that the model card's front matter names, else the family's, and what to tell the user about it."""
+    try:
+        card = (directory / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        card = ""
+    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card, re.DOTALL)
+    named = dict(re.findall(r"^(license|license_name)\s*:\s*[\"']?([^\"'\n#]*[^\"'\n#\s])", front.group(1), re.MULTILINE)) if front else {}
+    licence = named.get("license", "")
+    if licence.lower() in ("", "other", "unknown"):
+        licence = named.get("license_name") or family.licence
+    known = licence.lower() == family.licence.lower() or licence.lower().startswith(_FREE_LICENCES)
+    return licence, family.notice or ("" if known else f"The weights come under the licence {licence}: read it before you use them.")
+
+
+def _check_tokenizer(checkpoint: Checkpoint) -> Check:
+    try:
+        tokenizer = tokenizer_of(checkpoint)
+        ids = checkpoint.token_ids(tokenizer.special_id)
+    except CheckpointError as error:
+        return Check("tokenizer", "failed", str(error))
+    return Check("tokenizer", "ok", f"{tokenizer.vocab_size} tokens, mask {ids.mask}, end {ids.end}")
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
+    """The checkpoint's tokenizer. Raises CheckpointError where it is broken or has more tokens than the model.
+
+    Fewer are fine: embeddings are often padded to a round number.
+    """
+    tokenizer = Tokenizer.from_folder(checkpoint.directory)
+    if tokenizer.vocab_size > checkpoint.config.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.directory}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {checkpoint.config.vocab_size}.",
+            "config.json and the tokenizer belong to different models; pull both from the same revision.",
+        )
+    return tokenizer
+
+
+def _check_fit(checkpoint: Checkpoint) -> Check:
+    model = outline(checkpoint.config)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    try:
+        plan = _plan(checkpoint, shapes)
+    except CheckpointError as error:
+        return Check("shapes", "failed", str(error))
+    kinds = sorted({tensor.kind for _, _, tensor in plan})
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Check("shapes", "ok", f"{count:,} parameters as {', '.join(kinds)}, all as config.json asks")
+
+
+def _check_shard(path: Path, tensors: list[StoredTensor], expected: str) -> Check:
+    """Read a shard to its end, and look for values that no weight has."""
+    whole = _check_file(path, expected)
+    if whole.state == "failed":
+        return whole
+    with path.open("rb") as file:
+        for tensor in tensors:
+            if tensor.kind in shards.DTYPES and not _finite(file, tensor):
+                return Check(path.name, "failed", f"{path}: the tensor {tensor.name} holds values that are not finite. {PULL_AGAIN}")
+    return Check(path.name, "ok", f"{len(tensors)} tensors, {whole.detail}")
+
+
+def _check_file(path: Path, expected: str) -> Check:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        return Check(path.name, "failed", f"{path} cannot be read to its end ({error.strerror or error}). {PULL_AGAIN}")
+    if expected and found != expected.lower():
+        return Check(path.name, "failed", f"{path} is not the file that was pulled: its SHA-256 is {found}, not {expected}. {PULL_AGAIN}")
+    return Check(path.name, "ok", f"{size:,} bytes, {'as recorded' if expected else 'no hash recorded'}")
+
+
+def _finite(file: BinaryIO, tensor: StoredTensor) -> bool:
+    """Whether a few stretches of the tensor, its ends among them, are finite."""
+    dtype = shards.DTYPES[tensor.kind]
+    length = min(tensor.size, _SAMPLE_BYTES)
+    for sample in range(_SAMPLES):
+        skipped = (tensor.size - length) * sample // (_SAMPLES - 1) // dtype.itemsize * dtype.itemsize
+        file.seek(tensor.start + skipped)
+        data = bytearray(file.read(length))
+        if data and not bool(torch.isfinite(torch.frombuffer(data, dtype=dtype)).all()):
+            return False
+    return True
+
+
 def _split(name: str, tensor: Tensor, family: Family, config: ModelConfig) -> list[tuple[str, Tensor]]:
     sources = family.sources(name)
     if len(sources) == 1:
         return [(sources[0], tensor)]
     heads, shared = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    sizes = [heads, shared, shared] if len(sources) == 3 else [config.intermediate_size] * 2
+    sizes = [heads, shared, shared] if len(sources) == 3 else [tensor.shape[0] // 2] * 2
     return list(zip(sources, tensor.split(sizes), strict=True))
 
 
-def _by(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape))
-
-
-def _keys(path: Path) -> list[str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"The shard {path} is missing.", REPAIR) from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({_brief(error)}).", REPAIR) from error
-
-
-def _tensor(path: Path, name: str) -> Tensor:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: tensor {name} cannot be read ({_brief(error)}).", REPAIR) from error
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
 
 
 def _brief(error: Exception) -> str:

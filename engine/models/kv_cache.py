@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.models.attention import rotary_phases, rotate
+from engine.models.config import ModelConfig
 
 
 @dataclass(slots=True)
@@ -41,9 +42,9 @@ class KVStack:
             [torch.cat(pair, dim=2) for pair in zip(self.values, other.values, strict=True)],
         )
 
-    def rotated_keys(self, positions_T: Tensor, theta: float) -> list[Tensor]:
+    def rotated_keys(self, positions_T: Tensor, config: ModelConfig) -> list[Tensor]:
         """The keys with RoPE applied for the given positions [T]."""
-        phases = rotary_phases(positions_T[None], self.keys[0].shape[-1], theta)
+        phases = rotary_phases(positions_T[None], config.rotary_dim, config.rope_theta)
         return [rotate(k, phases) for k in self.keys]
 
 
@@ -59,12 +60,12 @@ class ContextKV:
     context_rows: int
 
     @classmethod
-    def assemble(cls, parts: list[tuple[KVStack, Tensor]], canvas: int, theta: float, batch: int = 1) -> ContextKV:
+    def assemble(cls, parts: list[tuple[KVStack, Tensor]], canvas: int, config: ModelConfig, batch: int = 1) -> ContextKV:
         """Place stacks at positions ([T] each) side by side and leave `canvas` rows free at the end."""
         filled = [(stack, positions) for stack, positions in parts if stack.length]
         if not filled:
             return cls([], [], 0)
-        rotated = [stack.rotated_keys(positions, theta) for stack, positions in filled]
+        rotated = [stack.rotated_keys(positions, config) for stack, positions in filled]
         rows = sum(stack.length for stack, _ in filled)
         keys: list[Tensor] = []
         values: list[Tensor] = []

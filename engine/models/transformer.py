@@ -1,4 +1,4 @@
-"""The one network: a pre-norm Transformer with RMSNorm, RoPE, grouped-query attention and SwiGLU, built from a ModelConfig.
+"""The one network: a pre-norm Transformer with RMSNorm, RoPE, grouped-query attention and SwiGLU or experts, built from a ModelConfig.
 
 It computes hidden states and logits and nothing else; masks, caches and layouts are handed in.
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine.models.attention import attend, rotary_phases, rotate
 from engine.models.config import ModelConfig
 from engine.models.kv_cache import ContextKV, KVStack
+from engine.models.moe import MoE
 
 
 class RMSNorm(nn.Module):
@@ -33,7 +34,7 @@ class RMSNorm(nn.Module):
 class Block(nn.Module):
     """One layer, cut at the attention so that cached, packed and plain passes share every weight and every operation."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
         width, head = config.hidden_size, config.head_dim
         self.heads, self.kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, head
@@ -43,8 +44,12 @@ class Block(nn.Module):
         self.k_norm = RMSNorm(head, config.norm_eps) if config.qk_norm else nn.Identity()
         self.o_proj = nn.Linear(self.heads * head, width, bias=False)
         self.mlp_norm = RMSNorm(width, config.norm_eps)
-        self.gate_up_proj = nn.Linear(width, 2 * config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, width, bias=False)
+        self.moe: MoE | None = None
+        if config.moe is not None and index >= config.moe.dense_layers:
+            self.moe = MoE(config.moe, width)
+        else:
+            self.gate_up_proj = nn.Linear(width, 2 * config.intermediate_size, bias=False)
+            self.down_proj = nn.Linear(config.intermediate_size, width, bias=False)
 
     def qkv(self, x_BSM: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Unrotated queries [B, H, S, D], keys and values [B, K, S, D]."""
@@ -54,9 +59,12 @@ class Block(nn.Module):
         return self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
 
     def finish(self, x_BSM: Tensor, attended_BHSD: Tensor) -> Tensor:
-        """Output projection, residual, and the SwiGLU half of the layer: [B, S, M]."""
+        """Output projection, residual, and the feed-forward half of the layer: [B, S, M]."""
         x_BSM = x_BSM + self.o_proj(attended_BHSD.transpose(1, 2).flatten(2))
-        gate, up = self.gate_up_proj(self.mlp_norm(x_BSM)).chunk(2, dim=-1)
+        normed_BSM = self.mlp_norm(x_BSM)
+        if self.moe is not None:
+            return x_BSM + self.moe(normed_BSM)
+        gate, up = self.gate_up_proj(normed_BSM).chunk(2, dim=-1)
         return x_BSM + self.down_proj(F.silu(gate) * up)
 
 
@@ -68,7 +76,7 @@ class Transformer(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.roles = nn.Embedding(config.num_roles, config.hidden_size) if config.num_roles else None
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -99,7 +107,7 @@ class Transformer(nn.Module):
         `mask` is [B or 1, 1, S, S], or [B or 1, 1, S, T + S] when `context` holds T rows that come before these.
         """
         x_BSM = self.embed(tokens_BS, roles_BS)
-        phases = rotary_phases(positions_BS, self.config.head_dim, self.config.rope_theta)
+        phases = rotary_phases(positions_BS, self.config.rotary_dim, self.config.rope_theta)
         for index, layer in enumerate(self.blocks()):
             q, k, v = layer.qkv(x_BSM)
             q, k = rotate(q, phases), rotate(k, phases)
@@ -108,21 +116,22 @@ class Transformer(nn.Module):
             x_BSM = layer.finish(x_BSM, attend(q, k, v, mask))
         return self.norm(x_BSM)
 
-    def encode(self, tokens_1S: Tensor, direction: int, past: KVStack | None, roles_1S: Tensor | None) -> KVStack:
-        """Keys and values of context rows that see only the rows encoded before them (the split layout's two stacks).
+    def encode(self, tokens_1S: Tensor, direction: int, past: KVStack | None, roles_1S: Tensor | None, *, block_length: int = 1) -> KVStack:
+        """Keys and values of context rows that see the rows encoded before them and those of their own block.
 
         `direction` is +1 for the prefix (rows run towards the hole left to right) and -1 for the suffix (rows run
-        right to left). Returns the whole stack: `past` followed by the new rows.
+        right to left): the split layout's two stacks, in which a block is one row. `past` holds whole blocks. Returns the
+        whole stack: `past` followed by the new rows.
         """
         start = past.length if past is not None else 0
         rows = tokens_1S.shape[1]
         order = torch.arange(start + rows, device=tokens_1S.device) * direction
-        theta, head = self.config.rope_theta, self.config.head_dim
-        phases = rotary_phases(order[None, start:], head, theta)
-        past_keys = past.rotated_keys(order[:start], theta) if past is not None and start else None
+        phases = rotary_phases(order[None, start:], self.config.rotary_dim, self.config.rope_theta)
+        past_keys = past.rotated_keys(order[:start], self.config) if past is not None and start else None
         mask = None
-        if past_keys is not None:
-            mask = torch.ones(rows, start + rows, dtype=torch.bool, device=tokens_1S.device).tril(start)[None, None]
+        if past_keys is not None or block_length > 1:
+            block = order.abs() // block_length
+            mask = (block[start:, None] >= block[None, :])[None, None]
         x_1SM = self.embed(tokens_1S, roles_1S)
         new = KVStack([], [])
         for index, layer in enumerate(self.blocks()):

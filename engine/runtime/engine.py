@@ -7,8 +7,8 @@ engine.infill(InfillRequest(prefix="def add(a, b):\\n    return ")).text
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,18 +16,20 @@ from torch import Tensor
 
 from engine.api import Fill, Finish, InfillRequest, InfillResult, Timings
 from engine.diffusion.canvas import Canvas
-from engine.diffusion.denoise import Goal, Step, denoise
-from engine.diffusion.length import END_TOKEN, cut_lines
-from engine.diffusion.sampler import Sampler
-from engine.diffusion.schedule import ThresholdSchedule
+from engine.diffusion.length import cut_lines
+from engine.diffusion.sampler import Vocabulary
 from engine.errors import CheckpointError, RequestError
 from engine.models import checkpoint as checkpoints
 from engine.models.families import TokenIds
 from engine.models.transformer import Transformer
+from engine.runtime.decoding import resolve
 from engine.runtime.device import Placement, place
-from engine.runtime.runner import CachedRunner, PlainRunner, Runner, full_logits
+from engine.runtime.fill import Attempt, Filled, InPlaceFiller, Job, RollingFiller, Tools, Watch
+from engine.runtime.loading import load_network
+from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, SplitRunner, full_logits
 from engine.text.healing import ForcedStart
-from engine.text.prompt import Layout, Prompt, build
+from engine.text.prompt import Layout, Prompt, Spot, build
+from engine.text.regions import Regions, split
 from engine.text.tokenizer import Tokenizer
 
 SlotState = Literal["masked", "committed", "end"]
@@ -44,37 +46,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class CanvasView:
-    """What the hole looks like after a step: `text` of the canvases already finished, then the slots of the present one."""
+    """What a hole looks like after a step: `text` of the canvases already finished, then the slots of the present one.
+
+    `gap` numbers the places that are filled, from 0: the holes, or the open parts of holes with locked text.
+    """
 
     step: int
     text: str
     slots: tuple[Slot, ...]
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What has been filled so far."""
-
-    tokens: list[int] = field(default_factory=list)
-    confidence: float = 1.0
-    steps: int = 0
-    forwards: int = 0
-    reused: int = 0
-    finish: Finish = "complete"
-
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """What may stop a request early, and who looks on."""
-
-    cancelled: Callable[[], bool]
-    deadline: float
-    on_step: Callable[[CanvasView], None] | None
-
-    def stopped(self) -> Finish | None:
-        if self.cancelled():
-            return "cancelled"
-        return "deadline" if time.monotonic() >= self.deadline else None
+    gap: int = 0
 
 
 class Engine:
@@ -86,7 +66,7 @@ class Engine:
     def __init__(self, checkpoint: checkpoints.Checkpoint, network: Transformer, tokenizer: Tokenizer, placement: Placement) -> None:
         self.model = checkpoint.name
         self.device = str(placement.device)
-        self.dtype = str(placement.dtype).removeprefix("torch.")
+        self.dtype = placement.precision
         self.fallback_reason = placement.fallback_reason
         self.network, self.tokenizer = network, tokenizer
         self.defaults = checkpoint.infill
@@ -95,15 +75,31 @@ class Engine:
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint.directory}: {error}", checkpoints.REPAIR) from error
         ids = self.token_ids
-        self._constraint = ForcedStart(tokenizer)
-        self._runner: Runner = CachedRunner(network) if network.config.attention == "split" else PlainRunner(network)
-        self._plain = PlainRunner(network)
-        forbidden = [i for i, piece in enumerate(tokenizer.token_bytes) if not piece and i != ids.end]
-        forbidden += range(tokenizer.vocab_size, network.config.vocab_size)
-        line_ends = [i for i, piece in enumerate(tokenizer.token_bytes) if b"\n" in piece]
-        self._sampler = Sampler(forbidden, line_ends, ids.end, placement.device)
-        self._schedule = ThresholdSchedule(self.defaults.threshold, self.defaults.left_bias)
-        self._layout = Layout(ids.document, self.defaults.prefix_tokens, self.defaults.suffix_tokens)
+        pieces = tokenizer.token_bytes
+        self._tools = Tools(
+            ids=ids,
+            vocabulary=Vocabulary(
+                [*(i for i, piece in enumerate(pieces) if not piece), *range(len(pieces), network.config.vocab_size)],
+                [i for i, piece in enumerate(pieces) if b"\n" in piece],
+                ids.end,
+                expand=ids.expand,
+                stops=ids.stops,
+                device=placement.device,
+            ),
+            constraint=ForcedStart(tokenizer),
+            line_ends=lambda tokens: tokenizer.decode_bytes(tokens).count(b"\n"),
+        )
+        attention, slots = network.config.attention, self.defaults.canvas
+        self._filler: InPlaceFiller | RollingFiller
+        self._plain: InPlaceFiller | RollingFiller
+        if attention == "full":
+            self._filler = self._plain = InPlaceFiller(InPlaceRunner(network, ids), self._tools)
+        else:
+            self._runner = SplitRunner(network, slots) if attention == "split" else BlockRunner(network, ids)
+            self._filler = RollingFiller(self._runner, self._tools)
+            self._plain = RollingFiller(PlainRunner(network, ids, slots), self._tools)
+        sees_suffix = attention != "block_causal" or ids.fim is not None
+        self._layout = Layout(ids.document, self.defaults.prefix_tokens, self.defaults.suffix_tokens if sees_suffix else 0)
 
     @classmethod
     def load(
@@ -118,25 +114,19 @@ class Engine:
         """Load a checkpoint folder or a built-in model.
 
         `threads` 0 leaves the number of CPU threads to torch. `on_progress` gets 0 to 1. Raises CheckpointError for
-        files that are missing or wrong and DeviceError for a device that cannot be used.
+        files that are missing or wrong and DeviceError for a device that cannot be used or is too small.
         """
         checkpoint = checkpoints.read(checkpoints.find(path_or_name))
         placement = place(device, dtype)
         if threads:
             torch.set_num_threads(threads)
-        tokenizer = Tokenizer(checkpoint.directory / "tokenizer.json")
+        tokenizer = Tokenizer.from_folder(checkpoint.directory)
         if tokenizer.vocab_size > checkpoint.config.vocab_size:
             raise CheckpointError(
                 f"{checkpoint.directory}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {checkpoint.config.vocab_size}.",
                 checkpoints.REPAIR,
             )
-        with torch.device("meta"):
-            network = Transformer(checkpoint.config)
-        network = network.to(placement.dtype).to_empty(device=placement.device)
-        if checkpoint.config.tie_word_embeddings:
-            network.lm_head.weight = network.embed_tokens.weight
-        checkpoints.load_weights(network, checkpoint, on_progress)
-        network.eval().requires_grad_(False)
+        network = load_network(checkpoint, placement, on_progress)
         engine = cls(checkpoint, network, tokenizer, placement)
         engine.infill(InfillRequest(prefix="x = ", suffix="\n"))  # the first pass allocates and picks kernels
         return engine
@@ -149,12 +139,13 @@ class Engine:
         cancelled: Callable[[], bool] | None = None,
         on_step: Callable[[CanvasView], None] | None = None,
     ) -> InfillResult:
-        """Fill the hole of `request`.
+        """Fill the holes of `request`.
 
-        `cancelled` is asked between denoise steps; `on_step` sees the canvas after each. At the deadline the answer is the
-        committed text so far. Raises RequestError for a request that this engine cannot serve.
+        `cancelled` is asked between denoise steps; `on_step` sees every hole's canvas after each. At the deadline the answer
+        is the committed text so far (a draft that is not finished comes back as it was). Raises RequestError for a request
+        that makes no sense or that this model cannot serve.
         """
-        return self._infill(request, self._runner, cancelled, on_step)
+        return self._infill(request, self._filler, cancelled, on_step)
 
     @torch.inference_mode()
     def infill_uncached(self, request: InfillRequest) -> InfillResult:
@@ -177,43 +168,49 @@ class Engine:
 
     def close(self) -> None:
         """Free what is kept between requests."""
-        if isinstance(self._runner, CachedRunner):
+        if isinstance(self._filler, RollingFiller):
             self._runner.reuse.clear()
 
     def _infill(
         self,
         request: InfillRequest,
-        runner: Runner,
+        filler: InPlaceFiller | RollingFiller,
         cancelled: Callable[[], bool] | None,
         on_step: Callable[[CanvasView], None] | None,
     ) -> InfillResult:
         began = time.monotonic()
-        if len(request.holes) != 1:
-            raise RequestError(
-                f"This engine fills one hole per request, the request has {len(request.holes)}.", "Send one request per hole."
-            )
+        options = resolve(request.decoding, self.defaults, self.token_ids, self.network.config.attention)
         limit = request.limits.deadline_ms
-        watch = _Watch(cancelled or (lambda: False), began + limit / 1000 if limit > 0 else float("inf"), on_step)
-        prompt = build(request.prefix, request.suffix, request.snippets, self._budget(request.limits.prompt_tokens), self.tokenizer)
+        watch = Watch(cancelled or (lambda: False), began + limit / 1000 if limit > 0 else float("inf"))
+        regions = split(request)
+        prompt = build(regions, request.snippets, self._budget(request.limits.prompt_tokens), self.tokenizer)
+        if on_step is not None:
+            watch.on_step = lambda gap, before, canvas: on_step(self._view(watch.steps, gap, prompt.spots[gap], before, canvas))
         prompted = time.monotonic()
-        progress = self._fill(request, prompt, runner, watch)
+        attempts = filler.fill(Job((request.client, request.document), prompt, options, watch))
         ended = time.monotonic()
-        text, finish = self._text(request, prompt, progress)
+        answers = [self._answer(regions, prompt, attempt) for attempt in attempts]
+        (fills, finish), *others = answers
         reason = ""
-        if not text:
+        if not any(fill.text for fill in fills):
             reason = finish if finish in ("cancelled", "deadline") else "empty_output"
+        different = {tuple(f.text for f in fills): fills}
+        for other, ending in others:
+            if ending in ("complete", "length"):
+                different.setdefault(tuple(f.text for f in other), other)
         return InfillResult(
-            fills=(Fill(text=text, confidence=progress.confidence, tokens=len(progress.tokens)),),
+            fills=fills,
             finish=finish,
             reason=reason,
-            steps=progress.steps,
-            forwards=progress.forwards,
+            steps=watch.steps,
+            forwards=watch.forwards,
             prompt_tokens=prompt.tokens,
-            reused_tokens=progress.reused,
+            reused_tokens=watch.reused,
             timings=Timings(prompt_ms=1000 * (prompted - began), denoise_ms=1000 * (ended - prompted)),
             model=self.model,
             device=self.device,
-            length_policy=END_TOKEN,
+            length_policy=f"fixed:{options.slots}" if options.length == "fixed" else options.length,
+            others=tuple(different.values())[1 : options.alternatives],
         )
 
     def _budget(self, prompt_tokens: int) -> Layout:
@@ -224,71 +221,43 @@ class Engine:
         share = prompt_tokens / own
         return Layout(self._layout.document_id, max(16, int(self._layout.prefix_tokens * share)), int(self._layout.suffix_tokens * share))
 
-    def _fill(self, request: InfillRequest, prompt: Prompt, runner: Runner, watch: _Watch) -> _Progress:
-        """Denoise canvas after canvas until the hole is closed or something stops it."""
-        hole = request.holes[0]
-        progress = _Progress()
-        forced, one_line = prompt.forced, hole.max_lines == 1
-        while True:
-            progress.finish = watch.stopped() or "complete"
-            if progress.finish != "complete":
-                return progress
-            prefix_ids = prompt.prefix_ids + progress.tokens
-            opened = runner.open((request.client, request.document), prefix_ids, prompt.suffix_ids, self.defaults.canvas)
-            progress.reused += opened.reused if not progress.tokens else 0
-            progress.forwards += opened.forwards
-            canvas = Canvas(self.defaults.canvas, self.token_ids.mask, self.token_ids.end)
-            steps = denoise(opened.forward, canvas, Goal(forced, one_line), self._sampler, self._schedule, self._constraint)
-            progress.finish = self._run(steps, canvas, len(prompt.forced), progress, watch)
-            content = canvas.content()
-            for slot in range(min(len(content) + 1, canvas.size) if canvas.done else len(content)):
-                progress.confidence *= canvas.confidence[slot]
-            progress.tokens += content
-            for token in content:
-                forced = self._constraint.rest(forced, token) if forced else b""
-            if progress.finish != "complete" or canvas.end < canvas.size:
-                return progress
-            if len(progress.tokens) >= hole.max_tokens:
-                progress.finish = "length"
-                return progress
-            if hole.max_lines > 1 and self.tokenizer.decode_bytes(progress.tokens)[len(prompt.forced) :].count(b"\n") >= hole.max_lines:
-                return progress
+    def _answer(self, regions: Regions, prompt: Prompt, attempt: Attempt) -> tuple[tuple[Fill, ...], Finish]:
+        """What goes into each hole, and how the whole ended: the first ending that is not `complete`."""
+        texts, finishes = (
+            zip(*(self._text(spot, gap) for spot, gap in zip(prompt.spots, attempt, strict=True)), strict=True) if attempt else ((), ())
+        )
+        fills = []
+        for text, recipe in zip(regions.assemble(texts), regions.recipes, strict=True):
+            gaps = [attempt[part] for part in recipe if isinstance(part, int)]
+            confidence = 1.0
+            for gap in gaps:
+                confidence *= gap.likelihood
+            fills.append(Fill(text=text, confidence=confidence, tokens=sum(len(gap.tokens) for gap in gaps)))
+        finish: Finish = next((f for f in finishes if f != "complete"), "complete")
+        return tuple(fills), finish
 
-    def _run(self, steps: Iterator[Step], canvas: Canvas, healed: int, progress: _Progress, watch: _Watch) -> Finish:
-        """Take denoise steps until the canvas is done or the request is stopped."""
-        for _ in steps:
-            progress.steps += 1
-            progress.forwards += 1
-            if watch.on_step:
-                watch.on_step(self._view(progress, canvas, healed))
-            stopped = watch.stopped()
-            if stopped and not (canvas.done and stopped == "deadline"):
-                return stopped
-        return "complete"
-
-    def _text(self, request: InfillRequest, prompt: Prompt, progress: _Progress) -> tuple[str, Finish]:
-        """The text of the hole and how it ended: without what healing took back from the prefix, within the line limit."""
-        hole = request.holes[0]
-        finish = progress.finish
-        tokens = progress.tokens[: hole.max_tokens]
-        raw = self.tokenizer.decode_bytes(tokens)[len(prompt.forced) :]
-        text = raw.decode("utf-8", errors="ignore")
-        text, cut = cut_lines(text, hole.max_lines)
-        if len(tokens) < len(progress.tokens) and finish == "complete" and not cut:
+    def _text(self, spot: Spot, gap: Filled) -> tuple[str, Finish]:
+        """The text of a gap and how it ended: without what healing took back from the prefix, within its limits."""
+        tokens = gap.tokens[: spot.room] if spot.draft is None else gap.tokens
+        text = self.tokenizer.decode_bytes(tokens)[len(spot.forced) :].decode("utf-8", errors="ignore")
+        finish, cut = gap.finish, False
+        if spot.draft is None:
+            text, cut = cut_lines(text, spot.max_lines)
+        if len(tokens) < len(gap.tokens) and finish == "complete" and not cut:
             finish = "length"
         if text and finish == "complete":
-            text += prompt.closing
+            text += spot.closing
         return text, finish
 
-    def _view(self, progress: _Progress, canvas: Canvas, healed: int) -> CanvasView:
-        """The hole as it stands, without the first `healed` bytes: those stand before the cursor already."""
+    def _view(self, step: int, gap: int, spot: Spot, before: list[int], canvas: Canvas) -> CanvasView:
+        """A gap as it stands, without the bytes that stand before the cursor already."""
         ids = self.token_ids
-        finished = self.tokenizer.decode_bytes(progress.tokens)
-        skip = max(0, healed - len(finished))
+        finished = self.tokenizer.decode_bytes(before)
+        skip = max(0, len(spot.forced) - len(finished))
         slots = []
         for token, confidence in zip(canvas.tokens, canvas.confidence, strict=True):
             state: SlotState = "masked" if token == ids.mask else "end" if token == ids.end else "committed"
             piece = self.tokenizer.decode_bytes([token])
             slots.append(Slot(piece[skip:].decode(errors="replace"), state, confidence))
             skip = max(0, skip - len(piece))
-        return CanvasView(progress.steps, finished[healed:].decode(errors="replace"), tuple(slots))
+        return CanvasView(step, finished[len(spot.forced) :].decode(errors="replace"), tuple(slots), gap)

@@ -56,11 +56,7 @@ class ReuseStore:
         self._sides.clear()
 
     def _extend(self, known: Side | None, tokens: list[int], direction: int) -> tuple[Side, int, int]:
-        shared = 0
-        if known is not None:
-            limit = min(len(known.tokens), len(tokens))
-            while shared < limit and known.tokens[shared] == tokens[shared]:
-                shared += 1
+        shared = _shared(known.tokens, tokens) if known is not None else 0
         past = known.stack.crop(shared) if known is not None and shared else None
         new = tokens[shared:]
         if not new:
@@ -71,6 +67,40 @@ class ReuseStore:
         roles = torch.full_like(rows, ROLES["prefix" if direction > 0 else "suffix"])
         stack = self._model.encode(rows, direction, past, roles).crop(len(tokens))
         return Side(tokens, stack), shared, 1
+
+
+class BlockStore:
+    """Stacks of finished blocks of a block-causal model, of the most recently used documents."""
+
+    def __init__(self, model: Transformer, documents: int = 8) -> None:
+        self._model, self._limit = model, documents
+        self._sides: OrderedDict[tuple[str, str], Side] = OrderedDict()
+
+    def context(self, document: tuple[str, str], ids: list[int]) -> tuple[KVStack, int, int]:
+        """The stack for `ids` (whole blocks), how many of its rows were there before, and the forward passes it took."""
+        block = self._model.config.block_length
+        assert len(ids) % block == 0, "only whole blocks are kept"
+        known = self._sides.pop(document, Side([], KVStack([], [])))
+        shared = _shared(known.tokens, ids) // block * block
+        stack, forwards = known.stack.crop(shared), 0
+        if shared < len(ids):
+            device = self._model.embed_tokens.weight.device
+            rows = torch.tensor([ids[shared:]], device=device)
+            stack = self._model.encode(rows, 1, stack if shared else None, None, block_length=block)
+            forwards = 1
+        self._sides[document] = Side(ids, stack)
+        while len(self._sides) > self._limit:
+            self._sides.popitem(last=False)
+        return stack, shared, forwards
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._sides.clear()
+
+
+def _shared(known: list[int], tokens: list[int]) -> int:
+    """The number of tokens that both lists begin with."""
+    return next((i for i, (a, b) in enumerate(zip(known, tokens, strict=False)) if a != b), min(len(known), len(tokens)))
 
 
 def _rounded(rows: int) -> int:

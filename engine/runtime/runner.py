@@ -1,13 +1,16 @@
-"""Runners turn a prompt and a canvas into logits: one keeps the context's keys and values, one recomputes everything.
+"""Runners turn prompts and canvases into logits, one for each way a model sees its context.
 
-The plain runner is the reference: it works for every attention kind and applies the logit shift; the cached one is for
-the split layout, where the context never sees the hole. A test holds the two together.
+`InPlaceRunner`: every row sees every row, so a step is a full pass over prompt and canvases; all gaps are denoised jointly.
+`SplitRunner`: the context never sees the hole, its keys and values are kept. `BlockRunner`: blocks see only what is before
+them, so finished blocks are kept and the suffix goes in front. The latter two fill one canvas at a time.
+`PlainRunner` recomputes everything for either and is the reference that tests hold them to.
 
-Shape suffixes: B batch, S rows, C canvas slots, V vocabulary.
+Shape suffixes: B drafts, S rows, T context rows, C canvas slots, V vocabulary, M model width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,70 +19,187 @@ from torch import Tensor
 
 from engine.diffusion.denoise import Forward
 from engine.models.attention import ROLES, block_causal_mask, split_mask
+from engine.models.families import TokenIds
 from engine.models.kv_cache import ContextKV
 from engine.models.transformer import Transformer
-from engine.runtime.reuse import ReuseStore
+from engine.runtime.reuse import BlockStore, ReuseStore
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A canvas ready to be denoised: `forward` gives its logits; what opening it cost and saved."""
+    """A canvas of `slots` slots ready to be denoised: `forward` gives its logits; what opening it cost and saved."""
 
     forward: Forward
-    reused: int
-    forwards: int
+    slots: int
+    reused: int = 0
+    forwards: int = 0
 
 
-class Runner(Protocol):
-    """Opens canvases between a prefix and a suffix."""
+class RollingRunner(Protocol):
+    """Opens one canvas after another between a prefix and a suffix. `slots` is the size of each, 0 where it varies."""
 
-    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int], canvas: int) -> Opened:
-        """Prepare a canvas of `canvas` slots between `prefix_ids` and `suffix_ids`."""
+    slots: int
+
+    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int]) -> Opened:
+        """Prepare the next canvas. Its drafts have exactly one hole each."""
         ...
 
 
-class CachedRunner:
+class SplitRunner:
     """For the split layout: a step costs the canvas, not the file."""
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, slots: int) -> None:
         assert model.config.attention == "split", "only a context that never sees the hole can be kept"
-        self._model = model
+        self._model, self.slots = model, slots
         self.reuse = ReuseStore(model)
 
-    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int], canvas: int) -> Opened:
+    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int]) -> Opened:
         """Prepare a canvas; keys and values of the context are computed, or reused, once."""
         rows = self.reuse.context(document, prefix_ids, suffix_ids)
-        model, config = self._model, self._model.config
-        device = model.embed_tokens.weight.device
+        model, slots, device = self._model, self.slots, self._model.embed_tokens.weight.device
         before, behind = rows.prefix.length, rows.suffix.length
-        positions = torch.arange(before, device=device)
-        far_first = before + canvas + torch.arange(behind - 1, -1, -1, device=device)
-        context = ContextKV.assemble([(rows.prefix, positions), (rows.suffix, far_first)], canvas, config.rope_theta)
-        slots = torch.arange(before, before + canvas, device=device)[None]
-        roles = torch.full_like(slots, ROLES["canvas"])
+        far_first = before + slots + torch.arange(behind - 1, -1, -1, device=device)
+        parts = [(rows.prefix, torch.arange(before, device=device)), (rows.suffix, far_first)]
+        contexts: dict[int, ContextKV] = {}
+        positions = torch.arange(before, before + slots, device=device)[None]
 
-        def forward(tokens: list[int]) -> Tensor:
-            ids = torch.tensor([tokens], device=device)
-            return model.logits(model(ids, slots, roles_BS=roles, context=context))[0]
+        def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+            batch = len(drafts)
+            if batch not in contexts:
+                contexts[batch] = ContextKV.assemble(parts, slots, model.config, batch)
+            tokens_BC = torch.tensor([list(holes[0]) for holes in drafts], device=device)
+            roles_BC = torch.full_like(tokens_BC, ROLES["canvas"])
+            scores = model.logits(model(tokens_BC, positions.expand(batch, -1), roles_BS=roles_BC, context=contexts[batch]))
+            return [[row] for row in scores]
 
-        return Opened(forward, rows.reused, rows.forwards)
+        return Opened(forward, slots, rows.reused, rows.forwards)
+
+
+class BlockRunner:
+    """For block-causal models: the suffix is put in front (with FIM tokens) or left out, finished blocks are kept."""
+
+    def __init__(self, model: Transformer, ids: TokenIds) -> None:
+        assert model.config.attention == "block_causal", "finished blocks stay the same only where they see nothing later"
+        self._model, self._ids, self.slots = model, ids, 0
+        self.reuse = BlockStore(model)
+
+    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int]) -> Opened:
+        """Prepare the rest of the block that the prompt ends in."""
+        model, block = self._model, self._model.config.block_length
+        device, shift = model.embed_tokens.weight.device, model.config.logit_shift
+        prompt = arrange(self._ids, prefix_ids, suffix_ids)
+        whole = len(prompt) // block * block
+        tail, slots = prompt[whole:], block - len(prompt) % block
+        stack, reused, forwards = self.reuse.context(document, prompt[:whole])
+        contexts: dict[int, ContextKV] = {}
+        # A shifted model scores the first slot of a block by the last row before it, which sees nothing of the block.
+        lead = prompt[whole - 1 : whole] if shift and whole else []
+        first = whole - len(lead)
+        positions = torch.arange(first, whole + block, device=device)[None]
+        mask = None
+        if lead:
+            mask = torch.ones(1 + block, whole + 1 + block, dtype=torch.bool, device=device)
+            mask[0, whole:] = False
+            mask[1:, whole] = False
+            mask = mask[None, None]
+
+        def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+            batch = len(drafts)
+            if batch not in contexts:
+                contexts[batch] = ContextKV.assemble([(stack, torch.arange(whole, device=device))], positions.shape[1], model.config, batch)
+            tokens_BS = torch.tensor([[*lead, *tail, *holes[0]] for holes in drafts], device=device)
+            hidden = model(tokens_BS, positions.expand(batch, -1), mask=mask, context=contexts[batch])
+            scorers = torch.arange(whole - first + len(tail), positions.shape[1], device=device) - shift
+            return [[row] for row in model.logits(hidden[:, scorers.clamp_min(0)])]
+
+        return Opened(forward, slots, reused, forwards)
 
 
 class PlainRunner:
-    """The reference: every step is a full pass over prefix, canvas and suffix."""
+    """The reference for canvases that follow each other: every step is a full pass over prompt and canvas, draft by draft."""
 
-    def __init__(self, model: Transformer) -> None:
-        self._model = model
+    def __init__(self, model: Transformer, ids: TokenIds, slots: int) -> None:
+        self._model, self._ids, self.slots = model, ids, slots
 
-    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int], canvas: int) -> Opened:
+    def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int]) -> Opened:
         """Prepare a canvas. Nothing is kept, so nothing is reused."""
-        before, _behind = len(prefix_ids), len(suffix_ids)
+        config = self._model.config
+        before, behind, slots = prefix_ids, suffix_ids, self.slots
+        if config.attention == "block_causal":
+            before, behind = arrange(self._ids, prefix_ids, suffix_ids), []
+            slots = config.block_length - len(before) % config.block_length
 
-        def forward(tokens: list[int]) -> Tensor:
-            scores = full_logits(self._model, [*prefix_ids, *tokens, *suffix_ids], (before, before + canvas))
-            return scores[before : before + canvas]
+        def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+            start, end = len(before), len(before) + slots
+            return [[full_logits(self._model, [*before, *holes[0], *behind], (start, end))[start:end]] for holes in drafts]
 
-        return Opened(forward, 0, 0)
+        return Opened(forward, slots)
+
+
+class InPlaceRunner:
+    """For full attention: prompt and all canvases of a draft in one row, drafts of different lengths in one padded batch."""
+
+    def __init__(self, model: Transformer, ids: TokenIds) -> None:
+        assert model.config.attention == "full", "masks in place need a suffix that they can see"
+        self._model = model
+        self._front = [] if ids.bos is None else [ids.bos]
+        self._back = [] if ids.eos is None else [ids.eos]
+        self._filler = ids.mask
+
+    def open(self, texts: Sequence[list[int]]) -> Forward:
+        """Logits for the canvases that stand between `texts` (one text more than there are canvases)."""
+
+        def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+            rows, spans = zip(*(self._row(texts, holes) for holes in drafts), strict=True)
+            wanted = [[slot for start, end in draft for slot in range(start, end)] for draft in spans]
+            scores = self._score(rows, wanted)
+            return [list(s.split([end - start for start, end in draft])) for s, draft in zip(scores, spans, strict=True)]
+
+        return forward
+
+    def suffix_logprobs(self, texts: Sequence[list[int]], drafts: Sequence[Sequence[Sequence[int]]], tokens: int) -> list[float] | None:
+        """For each finished draft the mean log-probability of the first `tokens` tokens behind its last hole, all of them
+        masked at once; None where nothing stands there. One batched pass."""
+        truth = texts[-1][:tokens]
+        if not truth:
+            return None
+        hidden_texts = [*texts[:-1], [self._filler] * len(truth) + texts[-1][len(truth) :]]
+        rows, spans = zip(*(self._row(hidden_texts, holes) for holes in drafts), strict=True)
+        scores = self._score(rows, [list(range(draft[-1][1], draft[-1][1] + len(truth))) for draft in spans])
+        truth_N1 = torch.tensor(truth, device=scores[0].device)[:, None]
+        return [float(s.float().log_softmax(dim=-1).gather(1, truth_N1).mean()) for s in scores]
+
+    def _row(self, texts: Sequence[list[int]], holes: Sequence[Sequence[int]]) -> tuple[list[int], list[tuple[int, int]]]:
+        """One row of token ids, and the span of each hole in it."""
+        row = [*self._front, *texts[0]]
+        spans = []
+        for hole, text in zip(holes, texts[1:], strict=True):
+            spans.append((len(row), len(row) + len(hole)))
+            row += [*hole, *text]
+        return row + self._back, spans
+
+    def _score(self, rows: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[Tensor]:
+        """Logits [N, V] AT the wanted slots of each row."""
+        model, device = self._model, self._model.embed_tokens.weight.device
+        longest = max(map(len, rows))
+        tokens_BS = torch.tensor([row + [self._filler] * (longest - len(row)) for row in rows], device=device)
+        positions_BS = torch.arange(longest, device=device).expand(len(rows), -1)
+        mask = None
+        if any(len(row) < longest for row in rows):
+            lengths = torch.tensor([len(row) for row in rows], device=device)
+            mask = (positions_BS < lengths[:, None])[:, None, None, :].expand(-1, 1, longest, -1)
+        hidden = model(tokens_BS, positions_BS, mask=mask)
+        # The head is the widest matrix of the model: only rows that are asked for go through it.
+        picked = [hidden[b, [max(slot - model.config.logit_shift, 0) for slot in slots]] for b, slots in enumerate(wanted)]
+        return list(model.logits(torch.cat(picked)).split([len(slots) for slots in wanted]))
+
+
+def arrange(ids: TokenIds, prefix_ids: list[int], suffix_ids: list[int]) -> list[int]:
+    """The prompt of a block-causal model: suffix, then prefix, told apart by FIM tokens; the prefix alone without them."""
+    start = [] if ids.bos is None else [ids.bos]
+    if ids.fim is None or not suffix_ids:
+        return [*start, *prefix_ids]
+    return [*start, ids.fim.suffix, *suffix_ids, ids.fim.prefix, *prefix_ids, ids.fim.middle]
 
 
 def full_logits(model: Transformer, token_ids: list[int], hole: tuple[int, int]) -> Tensor:

@@ -18,11 +18,13 @@ from engine.text.tokenizer import Tokenizer
 class HealedCut:
     """Both sides of a hole after healing.
 
-    `prefix_ids` stop before the word the cursor stands in or behind; the hole must begin with the bytes `forced`.
-    `suffix` is the text behind the hole; `closing` is what the finished hole ends with although it now stands in `suffix`.
+    `prefix_ids` stop before the word the cursor stands in or behind; the hole must begin with its bytes, `forced`, which were
+    the tokens `taken`. `suffix` is the text behind the hole; `closing` is what the finished hole ends with although it now
+    stands in `suffix`.
     """
 
     prefix_ids: list[int]
+    taken: list[int]
     forced: bytes
     suffix: str
     closing: str
@@ -39,11 +41,34 @@ def heal(prefix: str, suffix: str, tokenizer: Tokenizer) -> HealedCut:
         suffix, closing = "\n" + suffix, "\n"
     encoding = tokenizer.encode(prefix)
     if not encoding.ids:
-        return HealedCut([], b"", suffix, closing)
+        return HealedCut([], [], b"", suffix, closing)
     last = len(encoding.ids)
     while last and encoding.words[last - 1] == encoding.words[-1]:
         last -= 1
-    return HealedCut(encoding.ids[:last], tokenizer.decode_bytes(encoding.ids[last:]), suffix, closing)
+    taken = encoding.ids[last:]
+    return HealedCut(encoding.ids[:last], taken, tokenizer.decode_bytes(taken), suffix, closing)
+
+
+@dataclass(frozen=True, slots=True)
+class HealedDraft:
+    """A draft as the tokens of the hole, what healing took back included: the first `kept` of them hold nothing else, and
+    the one behind them begins with the bytes `straddled`, which are no part of the draft either."""
+
+    ids: list[int]
+    kept: int
+    straddled: bytes
+
+
+def heal_draft(cut: HealedCut, draft: str, tokenizer: Tokenizer) -> HealedDraft:
+    """The tokens of a draft that stands in the hole of `cut`."""
+    if cut.closing and draft.endswith("\n"):
+        draft = draft[:-1]  # that line end stands in the suffix now
+    ids = tokenizer.encode(cut.forced.decode() + draft).ids
+    kept, covered = 0, 0
+    while kept < len(ids) and covered + len(tokenizer.token_bytes[ids[kept]]) <= len(cut.forced):
+        covered += len(tokenizer.token_bytes[ids[kept]])
+        kept += 1
+    return HealedDraft(ids, kept, cut.forced[covered:])
 
 
 class ForcedStart:
@@ -57,15 +82,18 @@ class ForcedStart:
 
     def allowed(self, forced: bytes) -> list[int]:
         """Ids of tokens that begin with `forced` or that `forced` begins with."""
-        low = bisect.bisect_left(self._pieces, forced)
-        high = bisect.bisect_left(self._pieces, forced + b"\xff" * 8)
-        ids = self._ids[low:high]
+        ids = self.covering(forced)
         for size in range(1, len(forced)):
             index = bisect.bisect_left(self._pieces, forced[:size])
             while index < len(self._pieces) and self._pieces[index] == forced[:size]:
                 ids.append(self._ids[index])
                 index += 1
         return ids
+
+    def covering(self, forced: bytes) -> list[int]:
+        """Ids of tokens that begin with `forced`."""
+        low = bisect.bisect_left(self._pieces, forced)
+        return self._ids[low : bisect.bisect_left(self._pieces, forced + b"\xff" * 8)]
 
     def rest(self, forced: bytes, token: int) -> bytes:
         """What is still forced after `token`."""

@@ -1,6 +1,6 @@
-"""Builds the prompt of one hole: healed, cut to the token budget at lines that stay put while a person types.
+"""Builds the prompt of a request: healed at every gap, cut to the token budget at lines that stay put while a person types.
 
-Knows the in-place layout (prefix, canvas, suffix, earlier documents in front); knows no network.
+Knows texts, gaps and budgets (earlier documents in front); where the parts stand before the network is the runners' business.
 """
 
 from __future__ import annotations
@@ -10,58 +10,106 @@ import zlib
 from dataclasses import dataclass
 
 from engine.api import Snippet
-from engine.text.healing import heal
+from engine.errors import RequestError
+from engine.text.healing import HealedDraft, heal, heal_draft
+from engine.text.regions import Regions
 from engine.text.tokenizer import Tokenizer
 
 MAX_CHARACTERS_PER_TOKEN = 12
 """Only this many characters per token of budget are tokenized; code averages four."""
 
+LEAST_AROUND = 64
+"""Tokens that must be left for the text around several holes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One gap in tokens: what it must begin with, what it ends with (see `HealedCut`), and the draft that stands there."""
+
+    taken: list[int]
+    forced: bytes
+    closing: str
+    draft: HealedDraft | None
+    noise: float
+    max_tokens: int
+    max_lines: int
+
+    @property
+    def room(self) -> int:
+        """The most tokens the gap may hold, those of what healing took back included."""
+        return max(self.max_tokens, len(self.taken) + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids on both sides of the hole (`suffix_ids` in document order), with what healing found (see `HealedCut`)."""
+    """Token ids of the fixed texts in document order, one run more than there are `spots`, which stand between them."""
 
-    prefix_ids: list[int]
-    suffix_ids: list[int]
-    forced: bytes
-    closing: str
+    texts: tuple[list[int], ...]
+    spots: tuple[Spot, ...]
 
     @property
     def tokens(self) -> int:
         """Length of the context in tokens."""
-        return len(self.prefix_ids) + len(self.suffix_ids)
+        return sum(map(len, self.texts))
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Special ids and budgets of the in-place layout, in tokens. `document_id` None means the model has no such token."""
+    """Special ids and budgets, in tokens. `document_id` None means the model has no such token."""
 
     document_id: int | None
     prefix_tokens: int
     suffix_tokens: int
 
 
-def build(prefix: str, suffix: str, snippets: tuple[Snippet, ...], layout: Layout, tokenizer: Tokenizer) -> Prompt:
-    """The prompt for the hole between `prefix` and `suffix`.
+def build(regions: Regions, snippets: tuple[Snippet, ...], layout: Layout, tokenizer: Tokenizer) -> Prompt:
+    """The prompt for the gaps of `regions`.
 
-    The prefix keeps its last tokens and the suffix its first ones. Snippets, best first, fill what the prefix leaves free,
-    as documents of their own in front; the best one stands nearest.
+    The first text keeps its last tokens and the last one its first tokens; those between gaps stay whole and share the
+    budget. Snippets, best first, fill what the first text leaves free, as documents of their own in front; the best one
+    stands nearest. Raises RequestError where the gaps are farther apart than the budget allows.
     """
-    prefix = prefix.replace("\r\n", "\n")
-    suffix = suffix.replace("\r\n", "\n")
-    text = _tail_lines(prefix, layout.prefix_tokens * MAX_CHARACTERS_PER_TOKEN)
-    cut = heal(text, suffix[: layout.suffix_tokens * MAX_CHARACTERS_PER_TOKEN], tokenizer)
+    text = _tail_lines(regions.texts[0], layout.prefix_tokens * MAX_CHARACTERS_PER_TOKEN)
+    whole = len(text) == len(regions.texts[0])
+    runs: list[list[int]] = []
+    spots: list[Spot] = []
+    for number, gap in enumerate(regions.gaps):
+        behind = regions.texts[number + 1]
+        if number + 1 == len(regions.gaps):
+            behind = behind[: layout.suffix_tokens * MAX_CHARACTERS_PER_TOKEN]
+        cut = heal(text, behind, tokenizer)
+        runs.append(cut.prefix_ids)
+        draft = None if gap.draft is None else heal_draft(cut, gap.draft, tokenizer)
+        spots.append(Spot(cut.taken, cut.forced, cut.closing, draft, gap.noise, gap.max_tokens, gap.max_lines))
+        text = cut.suffix
+    last = tokenizer.encode(text).ids if layout.suffix_tokens else []
+    if not spots:
+        return Prompt((tokenizer.encode(text).ids,), ())
+
+    layout = _around(layout, sum(map(len, runs[1:])))
     start = [] if layout.document_id is None else [layout.document_id]
-    ids = cut.prefix_ids
-    whole = len(text) == len(prefix) and len(ids) + len(start) <= layout.prefix_tokens
-    if whole:
-        ids = _earlier_documents(snippets, layout, layout.prefix_tokens - len(ids) - len(start), tokenizer) + start + ids
+    if whole and len(runs[0]) + len(start) <= layout.prefix_tokens:
+        room = layout.prefix_tokens - len(runs[0]) - len(start)
+        runs[0] = _earlier_documents(snippets, layout, room, tokenizer) + start + runs[0]
     else:
-        ids = ids[_anchored_start(ids, layout.prefix_tokens, tokenizer) :]
-    suffix_ids = tokenizer.encode(cut.suffix).ids if layout.suffix_tokens else []
-    if len(suffix_ids) > layout.suffix_tokens:
-        suffix_ids = suffix_ids[: _anchored_end(suffix_ids, layout.suffix_tokens, tokenizer)]
-    return Prompt(ids, suffix_ids, cut.forced, cut.closing)
+        runs[0] = runs[0][_anchored_start(runs[0], layout.prefix_tokens, tokenizer) :]
+    if len(last) > layout.suffix_tokens:
+        last = last[: _anchored_end(last, layout.suffix_tokens, tokenizer)]
+    return Prompt((*runs, last), tuple(spots))
+
+
+def _around(layout: Layout, between: int) -> Layout:
+    """The budgets that are left for the outer texts when `between` tokens stand between gaps."""
+    if not between:
+        return layout
+    room = layout.prefix_tokens + layout.suffix_tokens
+    left = room - between
+    if left < min(LEAST_AROUND, room // 2):
+        raise RequestError(
+            f"The holes are {between} tokens apart, and this model reads {room} at a time.", "Send them in several requests."
+        )
+    prefix = left * layout.prefix_tokens // room
+    return Layout(layout.document_id, prefix, left - prefix)
 
 
 def _tail_lines(text: str, characters: int) -> str:

@@ -74,6 +74,60 @@ def test_own_files(tmp_path: Path) -> None:
         data.load(str(path), None)
 
 
+def test_rows_with_the_columns_of_published_sets(tmp_path: Path) -> None:
+    path = tmp_path / "fim.jsonl"
+    rows = [
+        {"name": "HumanEval_0", "language": "py", "prompt": "def f(x):", "suffix": "\n    return y", "canonical_solution": "    y = x"},
+        {"name": "HumanEval_0", "language": "js", "prompt": "f(", "suffix": ")", "canonical_solution": "1", "tests": "f()"},
+        {"task_id": 7, "prefix": "def g():\n", "suffix": "", "canonical_solution": "    pass", "tests": "ignored", "entry_point": "g"},
+        ROW | {"prompt": "def add(a, b): "},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cases = data.load(str(path), None).cases
+    assert [case.id for case in cases] == ["HumanEval_0:1", "HumanEval_0:2", "7:3", ROW["task_id"]]
+    # A hole that is only compared is a line of its own; an executed one stands exactly where it was cut.
+    assert [case.prefix for case in cases] == ["def f(x):\n", "f(\n", "def g():\n", "def add(a, b): "]
+    assert [case.middle for case in cases] == ["    y = x", "1", "    pass", ROW["canonical_solution"]]
+    assert [case.language for case in cases] == ["python", "javascript", "python", "python"]
+    assert [bool(case.test) for case in cases] == [False, False, False, True]
+
+
+def test_one_language_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "fim.jsonl"
+    row = {"prompt": "", "suffix": "", "canonical_solution": "x"}
+    path.write_text("".join(json.dumps(row | {"language": name}) + "\n" for name in ("py", "js", "py")))
+    cases = data.load(str(path), None)
+    assert cases.in_language("") is cases
+    for name in ("py", "python"):
+        chosen = cases.in_language(name)
+        assert ([case.id for case in chosen.cases], chosen.name) == (["fim:1", "fim:3"], "fim python")
+    with pytest.raises(RequestError, match=r"no cases in 'rust'\. It has javascript, python; leave --language out"):
+        cases.in_language("rust")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ({"suffix": "", "canonical_solution": "x"}, "Line 1 of fim.jsonl has neither prompt nor prefix"),
+        ({"prompt": "", "canonical_solution": "x"}, r"Line 1 of fim\.jsonl is not a case \(.*suffix"),
+        ({"prompt": "", "suffix": "", "canonical_solution": None}, r"is not a case \(.*canonical_solution"),
+        (["x"], "is not a case"),
+    ],
+)
+def test_published_rows_that_lack_something_are_named(tmp_path: Path, line: object, sentence: str) -> None:
+    path = tmp_path / "fim.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    with pytest.raises(RequestError, match=sentence):
+        data.load(str(path), None)
+
+
+def test_an_id_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(2 * (json.dumps({"id": "a", "prefix": "", "suffix": "", "middle": "1"}) + "\n"))
+    with pytest.raises(RequestError, match="more than one case with the id 'a'"):
+        data.load(str(path), None)
+
+
 def test_samples_are_seeded_and_keep_the_order() -> None:
     cases = tuple(data.Case(id=str(i), prefix="", suffix="", middle="x") for i in range(100))
     whole = data.CaseSet(name="s", cases=cases)

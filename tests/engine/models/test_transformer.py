@@ -6,7 +6,8 @@ import pytest
 import torch
 import transformers
 
-from engine.models.attention import block_causal_mask, split_mask
+from engine.errors import ConfigError
+from engine.models.attention import block_causal_mask, rotary_phases, rotate, split_mask
 from engine.models.config import ModelConfig
 from engine.models.families import standard_sources
 from engine.models.kv_cache import ContextKV, KVStack
@@ -74,6 +75,27 @@ def test_block_causal_mask_by_hand() -> None:
     assert mask == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
 
 
+def test_phases_narrower_than_the_head_leave_the_rest_alone() -> None:
+    x = torch.randn(1, 1, 3, 8)
+    turned = rotate(x, rotary_phases(torch.arange(3)[None], 4, 1e4))
+    assert torch.equal(turned[..., 4:], x[..., 4:])
+    assert torch.equal(turned[..., :4], rotate(x[..., :4], rotary_phases(torch.arange(3)[None], 4, 1e4)))
+    assert not torch.equal(turned[..., 1:, :4], x[..., 1:, :4])
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"rotary_fraction": 0.0}, "RoPE cannot turn 0.0 of 8"),
+        ({"rotary_fraction": 0.4}, "RoPE cannot turn 0.4 of 8"),
+        ({"rotary_fraction": 0.5, "attention": "split", "num_roles": 4}, "needs rotary_fraction 1"),
+    ],
+)
+def test_rotations_that_cannot_be_are_refused(facts: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(**SHAPE, **facts)  # type: ignore[arg-type]
+
+
 def test_split_mask_by_hand() -> None:
     mask = split_mask(2, 2, 2)[0, 0].int().tolist()
     assert mask == [
@@ -102,8 +124,9 @@ def test_a_stack_grown_in_pieces_equals_one_encoded_at_once(first: int, directio
 
 
 def test_assembled_context_leaves_room_for_the_canvas() -> None:
+    config = ModelConfig(**SHAPE)
     stack = KVStack([torch.randn(1, 2, 3, 8)], [torch.randn(1, 2, 3, 8)])
-    context = ContextKV.assemble([(stack, torch.arange(3)), (KVStack([], []), torch.arange(0))], 4, 1e4)
+    context = ContextKV.assemble([(stack, torch.arange(3)), (KVStack([], []), torch.arange(0))], 4, config)
     k, v = context.with_canvas(0, torch.ones(1, 2, 4, 8), torch.zeros(1, 2, 4, 8))
     assert k.shape == (1, 2, 7, 8)
     assert torch.equal(v[:, :, :3], stack.values[0])

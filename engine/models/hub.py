@@ -1,0 +1,301 @@
+"""Pulls a model from a hub when a person asks for it: pins the commit, takes only files that are data, installs all of them or none.
+
+Everything that can be known to be wrong is found before the weights are downloaded. No code of a repository is ever taken or run;
+how bytes travel is the business of `transfer`, where models lie that of `store`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from huggingface_hub import HfApi
+
+from engine.errors import CheckpointError, DlspError, HostError
+from engine.models import checkpoint, store
+from engine.models.families import Facts, recognise
+from engine.models.hub_errors import disk_error, explained
+from engine.models.quantize import Precision, weight_bytes
+from engine.models.shards import INDEX, names
+from engine.models.store import Installed, Manifest, ModelName, StoredFile, size_text
+from engine.models.transfer import PART, Meter, RemoteFile, Source, fetch
+from engine.text.tokenizer import lookup
+
+CONFIG = "config.json"
+WEIGHTS = "*.safetensors"
+TAKEN = ("*.json", "*.txt", "*.model", "*.tiktoken", "README.md", "LICEN[CS]E*", "NOTICE*")
+"""Besides the weights: configs, tokenizers, and what people should read. Never a program, never a pickle."""
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_OTHER_WEIGHTS = ("*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.npz")
+_NOT_TAKEN = ("*.bin.index.json", "*.h5.index.json", "*.msgpack.index.json", store.MANIFEST)
+
+RESERVE_BYTES = 200_000_000
+"""What a download leaves free on the disk."""
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "int4")
+
+_KEPT = "The files are kept for a newer dlsp; `dlsp models remove {}` deletes them."
+_CONVERT = "Look for a revision with safetensors files, or convert it to them elsewhere and run `dlsp models use PATH`."
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is about to be downloaded: one commit of a model, `total` bytes, `missing` of which are still to come.
+
+    `resumed` bytes of the weights are there from an earlier attempt.
+    `licence` is what the repository or its family names, `notice` what users must know of it, empty for most.
+    """
+
+    id: str
+    revision: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+    family: str
+    licence: str
+    notice: str
+    total: int
+    missing: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """How to pull: from where, to where (None: the user's folder), and whom to tell.
+
+    `on_plan` is called once before the weights are asked for, `on_progress` with bytes that are there and bytes in all.
+    """
+
+    source: Source = field(default_factory=Source)
+    root: Path | None = None
+    on_plan: Callable[[Plan], None] | None = None
+    on_progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Repository:
+    id: str
+    revision: str
+    commit: str
+    files: dict[str, RemoteFile]
+
+
+def pull(name: ModelName, how: Pull | None = None) -> Installed:
+    """Download and install a model, or mend the one that is installed; one that is whole is only checked.
+
+    Raises HostError where hub, network or disk are in the way, and CheckpointError (UnknownFamilyError) where the model is not one
+    that dlsp can use. Nothing is installed then; what was downloaded is kept for the next attempt where that can help.
+    """
+    how = how or Pull()
+    root = how.root or store.default_root()
+    repository = _look_up(name, how.source)
+    place = store.place(repository.id, repository.commit, root)
+    staging = store.staging_place(repository.id, repository.commit, root)
+    try:
+        with store.held(staging):
+            if place.exists():
+                whole = _check(place, repository, how)
+                if whole:
+                    return whole
+                # From here on nobody finds it, until it is whole again.
+                place.replace(staging)
+            staging.mkdir(exist_ok=True)
+            try:
+                return _install(repository, staging, place, how)
+            except DlspError:
+                if not _matching((path.name for path in staging.iterdir()), (WEIGHTS, WEIGHTS + PART)):
+                    # Nothing that is worth to be kept, and no business of the user's.
+                    shutil.rmtree(staging, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise disk_error(error, root) from error
+
+
+def _look_up(name: ModelName, source: Source) -> _Repository:
+    """What the hub says of a model now. Raises CheckpointError for one whose weights dlsp would not load."""
+    with explained(name, source.url):
+        address = urlsplit(source.url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError("it is not an address")
+        api = HfApi(endpoint=source.endpoint, token=source.token, library_name="dlsp")
+        info = api.model_info(name.id, revision=name.revision or None, files_metadata=True, timeout=source.timeout)
+        commit, siblings = info.sha, info.siblings or []
+        if not commit:
+            raise ValueError("it names no commit")
+        files = {}
+        for sibling in siblings:
+            # A checkpoint is the files at the top of a repository; a name from outside is never a path here.
+            if "/" in sibling.rfilename or "\\" in sibling.rfilename or sibling.size is None:
+                continue
+            large = sibling.lfs.sha256 if sibling.lfs else ""
+            small = "" if large else sibling.blob_id or ""
+            files[sibling.rfilename] = RemoteFile(info.id, commit, sibling.rfilename, sibling.size, large, small)
+    every = [sibling.rfilename for sibling in siblings]
+    if not _matching(files, (WEIGHTS,)):
+        raise _no_weights(info.id, every)
+    if CONFIG not in files:
+        raise CheckpointError(f"{info.id} has no {CONFIG}, so it is not a whole model.", "An adapter must be merged into its model first.")
+    return _Repository(info.id, name.revision or "main", commit, files)
+
+
+def _install(repository: _Repository, staging: Path, place: Path, how: Pull) -> Installed:
+    """Download what is missing in `staging`, check it, and move it to `place`."""
+    texts = [file for name, file in repository.files.items() if _is_taken(name)]
+    hashes = {file.name: fetch(file, staging, how.source, Meter(0, None)) for file in texts}
+    weights = _shards(repository, staging)
+    plan = _plan(repository, staging, (*texts, *weights))
+    if how.on_plan:
+        how.on_plan(plan)
+    _check_space(plan, staging)
+    meter = Meter(plan.total, how.on_progress)
+    meter.add(sum(file.size for file in texts))
+    hashes |= {file.name: fetch(file, staging, how.source, meter) for file in weights}
+    model = _understood(repository, staging, whole=True)
+    manifest = Manifest(
+        id=repository.id,
+        revision=repository.revision,
+        commit=repository.commit,
+        files=tuple(StoredFile(name=file.name, size=file.size, sha256=hashes[file.name]) for file in plan.files),
+        pulled=time.time(),
+        family=model.family.name,
+        memory={precision: weight_bytes(model.config, precision) for precision in PRECISIONS},
+        licence=model.licence,
+        notice=model.notice,
+        dlsp=importlib.metadata.version("dlsp"),
+    )
+    store.write(staging, manifest)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    staging.replace(place)
+    return Installed(folder=place, manifest=manifest)
+
+
+def _plan(repository: _Repository, staging: Path, files: tuple[RemoteFile, ...]) -> Plan:
+    model = _understood(repository, staging, whole=False)
+    return Plan(
+        id=repository.id,
+        revision=repository.revision,
+        commit=repository.commit,
+        files=files,
+        family=model.family.name,
+        licence=model.licence,
+        notice=model.notice,
+        total=sum(file.size for file in files),
+        missing=sum(file.size - _present(staging, file) for file in files),
+        resumed=sum(_present(staging, file) for file in files if _matching([file.name], (WEIGHTS,))),
+    )
+
+
+def _understood(repository: _Repository, staging: Path, whole: bool) -> checkpoint.Checkpoint:
+    """The checkpoint in `staging`, if config and tokenizer are such that dlsp can use it, and the tensors too if it is `whole`.
+
+    Raises CheckpointError or UnknownFamilyError, with the model's name instead of a folder that will soon be gone.
+    """
+    try:
+        if not whole:
+            _recognise(staging)
+        model = checkpoint.read(staging)
+        model.token_ids(checkpoint.tokenizer_of(model).special_id)
+        if whole:
+            for check in checkpoint.verify(staging):
+                if check.state == "failed":
+                    raise CheckpointError(check.detail, _KEPT.format(repository.id))
+                if check.name == "shapes":
+                    break  # What is left is to read every file again; that has just been done.
+    except CheckpointError as error:
+        raise type(error)(str(error.args[0]).replace(str(staging), repository.id), error.action) from error
+    return model
+
+
+def _recognise(staging: Path) -> None:
+    """Raises UnknownFamilyError before `checkpoint.read` can complain of weights that are not there yet."""
+    try:
+        raw = json.loads((staging / CONFIG).read_text(encoding="utf-8"))
+    except ValueError:
+        return  # what is wrong with it is said by checkpoint.read
+    if isinstance(raw, dict):
+        recognise(Facts(raw, lookup(staging), names(staging)))
+
+
+def _check(place: Path, repository: _Repository, how: Pull) -> Installed | None:
+    """The model at `place`, if every file of it is what the hub has; it counts as the latest pulled then."""
+    model = store.read(place)
+    if model is None or model.damaged():
+        return None
+    meter = Meter(model.size, how.on_progress)
+    for file in model.manifest.files:
+        remote = repository.files.get(file.name)
+        if remote is None or _sha256(place / file.name, meter) != file.sha256 or remote.sha256 not in ("", file.sha256):
+            return None
+    return store.write(place, msgspec.structs.replace(model.manifest, revision=repository.revision, pulled=time.time()))
+
+
+def _shards(repository: _Repository, staging: Path) -> list[RemoteFile]:
+    """The weight files that belong together: those the index names, or the one there is."""
+    found = _matching(repository.files, (WEIGHTS,))
+    if INDEX in repository.files:
+        try:
+            wanted = sorted(set(json.loads((staging / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{repository.id}: {INDEX} is not a valid shard index.", "Name another revision.") from error
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise CheckpointError(
+                f"{repository.id} is not complete: {INDEX} names {missing[0]}, which the repository does not have.",
+                "Name another revision.",
+            )
+        return [repository.files[name] for name in wanted]
+    return [repository.files[name] for name in (["model.safetensors"] if "model.safetensors" in found else found)]
+
+
+def _check_space(plan: Plan, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if plan.missing and plan.missing + RESERVE_BYTES > free:
+        raise HostError(
+            f"{plan.id} needs {size_text(plan.missing)} more, and only {size_text(free)} are free on the disk of {folder.parent.parent}.",
+            "Free some space (`dlsp models remove` deletes models), or make this folder a link to one on a larger disk.",
+        )
+
+
+def _sha256(path: Path, meter: Meter) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+            meter.add(len(chunk))
+    return digest.hexdigest()
+
+
+def _present(folder: Path, file: RemoteFile) -> int:
+    """Bytes of a file that lie in `folder`, whole or in part."""
+    for path in (folder / file.name, folder / (file.name + PART)):
+        if path.is_file():
+            return min(path.stat().st_size, file.size)
+    return 0
+
+
+def _no_weights(model: str, names: list[str]) -> CheckpointError:
+    pickles, others = _matching(names, PICKLES), _matching(names, _OTHER_WEIGHTS)
+    if pickles:
+        return CheckpointError(
+            f"{model} has its weights only as pickle files ({pickles[0]}), which can run code when they are read.", _CONVERT
+        )
+    if others:
+        return CheckpointError(f"{model} has no safetensors files, only {others[0]}, which dlsp does not read.", _CONVERT)
+    return CheckpointError(f"{model} has no weights: no safetensors file at the top of the repository.", "Check the name of the model.")
+
+
+def _is_taken(name: str) -> bool:
+    return bool(_matching([name], TAKEN)) and not _matching([name], _NOT_TAKEN)
+
+
+def _matching(names: Iterable[str], patterns: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in names if any(fnmatch.fnmatchcase(name.rpartition("/")[2], pattern) for pattern in patterns))

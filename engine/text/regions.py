@@ -1,0 +1,99 @@
+"""Splits a request into fixed texts and the gaps between them, and puts the filled gaps together again.
+
+A hole is one gap, unless parts of its draft are locked: then each unlocked part is a gap of its own, and what is locked is fixed
+text like any other, which nothing can change. Knows text, not tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.api import Hole, InfillRequest
+from engine.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A place to fill. `draft` stands there already and is kept but for the share `noise` of its tokens; None: nothing does."""
+
+    max_tokens: int
+    max_lines: int
+    draft: str | None = None
+    noise: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """`texts` are the fixed texts, one more than there are `gaps`, which stand between them.
+
+    `recipes` says for each hole of the request what it consists of: numbers of gaps, and locked texts.
+    """
+
+    texts: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+    recipes: tuple[tuple[int | str, ...], ...]
+
+    def assemble(self, fills: Sequence[str]) -> list[str]:
+        """The text of each hole, given that of each gap."""
+        return ["".join(part if isinstance(part, str) else fills[part] for part in recipe) for recipe in self.recipes]
+
+
+def split(request: InfillRequest) -> Regions:
+    """Fixed texts and gaps of `request`. Raises RequestError for holes that make no sense."""
+    if not request.holes:
+        raise RequestError("The request has no hole.", "Send at least one.")
+    texts = [request.prefix.replace("\r\n", "\n")]
+    gaps: list[Gap] = []
+    recipes: list[tuple[int | str, ...]] = []
+    for number, hole in enumerate(request.holes, 1):
+        last = number == len(request.holes)
+        _check(hole, number, last)
+        recipe: list[int | str] = []
+        for part, locked in _parts(hole):
+            if locked:
+                recipe.append(part)
+                texts[-1] += part.replace("\r\n", "\n")
+                continue
+            keeps = hole.noise < 1 and bool(hole.draft)
+            recipe.append(len(gaps))
+            gaps.append(Gap(hole.max_tokens, hole.max_lines, part.replace("\r\n", "\n") if keeps else None, hole.noise))
+            texts.append("")
+        recipes.append(tuple(recipe))
+        texts[-1] += (request.suffix if last else hole.after).replace("\r\n", "\n")
+    return Regions(tuple(texts), tuple(gaps), tuple(recipes))
+
+
+def _parts(hole: Hole) -> list[tuple[str, bool]]:
+    """The draft cut at the locks: (text, locked) in order, without empty parts; one empty open part where there is no draft."""
+    if not hole.locked:
+        return [(hole.draft, False)]
+    parts: list[tuple[str, bool]] = []
+    position = 0
+    for start, end in sorted(hole.locked):
+        parts += [(hole.draft[position:start], False), (hole.draft[start:end], True)]
+        position = end
+    parts.append((hole.draft[position:], False))
+    return [(text, locked) for text, locked in parts if text]
+
+
+def _check(hole: Hole, number: int, last: bool) -> None:
+    if not last and not hole.after:
+        raise RequestError(f"Holes {number} and {number + 1} touch.", "Send them as one hole, or give the text between them as `after`.")
+    if last and hole.after:
+        raise RequestError(f"Hole {number} is the last one, so it has no `after`.", "Put the text behind it into `suffix`.")
+    if hole.max_tokens < 1:
+        raise RequestError(f"Hole {number} may have {hole.max_tokens} tokens.", "Allow at least 1.")
+    if hole.max_lines < 0:
+        raise RequestError(f"Hole {number} may have {hole.max_lines} lines.", "Use 0 for no limit.")
+    if not 0 <= hole.noise <= 1:
+        raise RequestError(f"The noise level of hole {number} is {hole.noise:g}.", "Use a share from 0 (keep the draft) to 1.")
+    position = 0
+    for start, end in sorted(hole.locked):
+        if not position <= start < end <= len(hole.draft):
+            raise RequestError(
+                f"The lock ({start}, {end}) of hole {number} is empty, overlaps another one or lies outside its draft "
+                f"of {len(hole.draft)} characters.",
+                "Use spans (start, end) of the draft.",
+            )
+        position = end
