@@ -6,6 +6,7 @@ engine.infill(InfillRequest(prefix="def add(a, b):\\n    return ")).text
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,15 @@ class CanvasView:
     text: str
     slots: tuple[Slot, ...]
     gap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A gap in words: its text, its length in tokens, and how it ended."""
+
+    text: str
+    tokens: int
+    finish: Finish
 
 
 class Engine:
@@ -187,7 +197,8 @@ class Engine:
         if on_step is not None:
             watch.on_step = lambda gap, before, canvas: on_step(self._view(watch.steps, gap, prompt.spots[gap], before, canvas))
         prompted = time.monotonic()
-        attempts = filler.fill(Job((request.client, request.document), prompt, options, watch))
+        # Without a gap, all of it locked, there is nothing to ask the network.
+        attempts = filler.fill(Job((request.client, request.document), prompt, options, watch)) if prompt.spots else [[]]
         ended = time.monotonic()
         answers = [self._answer(regions, prompt, attempt) for attempt in attempts]
         (fills, finish), *others = answers
@@ -223,21 +234,16 @@ class Engine:
 
     def _answer(self, regions: Regions, prompt: Prompt, attempt: Attempt) -> tuple[tuple[Fill, ...], Finish]:
         """What goes into each hole, and how the whole ended: the first ending that is not `complete`."""
-        texts, finishes = (
-            zip(*(self._text(spot, gap) for spot, gap in zip(prompt.spots, attempt, strict=True)), strict=True) if attempt else ((), ())
-        )
+        told = [self._text(spot, gap) for spot, gap in zip(prompt.spots, attempt, strict=True)]
         fills = []
-        for text, recipe in zip(regions.assemble(texts), regions.recipes, strict=True):
-            gaps = [attempt[part] for part in recipe if isinstance(part, int)]
-            confidence = 1.0
-            for gap in gaps:
-                confidence *= gap.likelihood
-            fills.append(Fill(text=text, confidence=confidence, tokens=sum(len(gap.tokens) for gap in gaps)))
-        finish: Finish = next((f for f in finishes if f != "complete"), "complete")
-        return tuple(fills), finish
+        for text, recipe in zip(regions.assemble([t.text for t in told]), regions.recipes, strict=True):
+            gaps = [part for part in recipe if isinstance(part, int)]
+            confidence = math.prod(attempt[gap].likelihood for gap in gaps)
+            fills.append(Fill(text=text, confidence=confidence, tokens=sum(told[gap].tokens for gap in gaps)))
+        return tuple(fills), next((t.finish for t in told if t.finish != "complete"), "complete")
 
-    def _text(self, spot: Spot, gap: Filled) -> tuple[str, Finish]:
-        """The text of a gap and how it ended: without what healing took back from the prefix, within its limits."""
+    def _text(self, spot: Spot, gap: Filled) -> _Told:
+        """The text of a gap: without what healing took back from the prefix, within its limits."""
         tokens = gap.tokens[: spot.room] if spot.draft is None else gap.tokens
         text = self.tokenizer.decode_bytes(tokens)[len(spot.forced) :].decode("utf-8", errors="ignore")
         finish, cut = gap.finish, False
@@ -247,7 +253,7 @@ class Engine:
             finish = "length"
         if text and finish == "complete":
             text += spot.closing
-        return text, finish
+        return _Told(text, len(tokens), finish)
 
     def _view(self, step: int, gap: int, spot: Spot, before: list[int], canvas: Canvas) -> CanvasView:
         """A gap as it stands, without the bytes that stand before the cursor already."""
