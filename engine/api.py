@@ -63,7 +63,8 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True):
     `factor`, nats of entropy for `entropy-bound`, tokens a step for `fixed`. `early_commit` finishes a hole at once when the
     mean gap between the two best logits is wide. `stability` > 0 commits only slots whose distribution moved less than
     that (KL divergence, nats) in the last two steps. `temperature` 0 is greedy. `alternatives` asks for that many
-    different answers.
+    different answers. Without `healing` the prompt is tokenized as it is cut, as published evaluations do; an editor's cursor
+    often stands inside a token.
     """
 
     length: LengthPolicy = ""
@@ -78,6 +79,7 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float = 1.0
     seed: int = 0
     alternatives: int = 1
+    healing: bool = True
 
 
 class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):

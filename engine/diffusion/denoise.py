@@ -47,7 +47,8 @@ class Constraint(Protocol):
 class Region:
     """One hole under way: its canvas must become text that begins with `forced`, on one line if `one_line`.
 
-    With `at_once` a single token must hold all that is forced: behind it stand tokens of a draft. `stability` remembers the last distributions and for how many steps each slot has kept still.
+    With `at_once` a single token must hold all that is forced: behind it stand tokens of a draft. `stability` remembers the
+    last distributions and for how many steps each slot has kept still.
     """
 
     canvas: Canvas

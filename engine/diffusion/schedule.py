@@ -25,8 +25,8 @@ class Schedule:
     - `fixed`: the `level` surest slots. Quality collapses above 1 (published for DreamOn: 92.1, 87.2 and 78.8 % of HumanEval's
       single lines at 1, 2 and 4 tokens a step); it is here to compare with, and nobody's default.
 
-    Where none qualifies the best slot is committed: by score * left_bias ** rank, rank counting masked slots from the left
-    (1 is plain score order, 0 strictly left to right).
+    With `threshold`, and where none qualifies, the best slot is committed as well: by score * left_bias ** rank, rank
+    counting masked slots from the left (1 is plain score order, 0 strictly left to right).
     """
 
     kind: ScheduleKind = "threshold"
@@ -43,6 +43,8 @@ class Schedule:
         count as sure.
         """
         sure = [s for s in self._sure(masked, proposal) if stable is None or s in stable]
+        if self.kind != "threshold" and sure:
+            return until_change(sure, proposal, changes)
         best = max(enumerate(masked), key=lambda item: (proposal.score[item[1]] * self.left_bias ** item[0], -item[0]))[1]
         sure_text_behind = any(s > best and proposal.tokens[s] not in changes for s in sure)
         if best not in sure and not (proposal.tokens[best] in changes and sure_text_behind):

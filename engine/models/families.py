@@ -472,7 +472,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("a2d-llama", ("A2DLlamaLMHeadModel",), 1024, _a2d(_plain), marks.LLAMA, IN_PLACE, LLAMA, head_by_tensor=True),
     Family("llada", ("LLaDAModelLM",), 4096, _llada_config, marks.LLADA, IN_PLACE, MIT, llada_sources, needs=("<|mdm_mask|>",)),
     # LLaDA's class with another tokenizer; its trained context is not published, so LLaDA's is taken.
-    Family("illada", ("LLaDAModelLM",), 4096, _llada_config, marks.ILLADA, IN_PLACE, sources=llada_sources),
+    Family("illada", ("LLaDAModelLM",), 8192, _llada_config, marks.ILLADA, IN_PLACE, sources=llada_sources),
     Family("llada-moe", ("LLaDAMoEModelLM", "LLaDAMoEModel"), 4096, _llada_moe_config, marks.LING, IN_PLACE),
     Family("coda", ("CoDALanguageModel",), 4096, _CODA, marks.QWEN, DREAM, NON_COMMERCIAL, head_by_tensor=True),
     Family("rnd1", ("RND1LM", "RND1"), 4096, partial(_qwen_moe, logit_shift=1), marks.QWEN, RND1),

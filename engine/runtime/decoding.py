@@ -19,7 +19,7 @@ from engine.models.families import InfillDefaults, TokenIds
 HYPOTHETICAL = ("hypotheses", "calibrated", "entropy-fit")
 """Length policies that try several lengths first."""
 
-MOST_SLOTS = 256
+MOST_SLOTS = 512
 MOST_ALTERNATIVES = 8
 
 DEFAULT_LEVELS: dict[ScheduleKind, float] = {"threshold": 0.9, "factor": 1.0, "entropy-bound": 0.1, "fixed": 1.0}

@@ -22,9 +22,6 @@ from engine.runtime.decoding import HYPOTHETICAL, Options
 from engine.runtime.runner import InPlaceRunner, RollingRunner
 from engine.text.prompt import Prompt, Spot
 
-SCORED_SUFFIX = 8
-"""Tokens behind the hole that vote on a hypothesis."""
-
 
 @dataclass(frozen=True, slots=True)
 class Filled:
@@ -49,6 +46,10 @@ class Watch:
     steps: int = 0
     forwards: int = 0
     reused: int = 0
+
+    def passed(self) -> None:
+        """Count one pass through the network."""
+        self.forwards += 1
 
     def stopped(self) -> Finish | None:
         """Why the request must end now, or None."""
@@ -98,7 +99,7 @@ class InPlaceFiller:
         stopped = watch.stopped()
         if stopped:
             return [[Filled([], 1.0, stopped) for _ in spots]]
-        forward = _counted(self._runner.open(job.prompt.texts), watch)
+        forward = self._runner.open(job.prompt.texts, watch.passed)
         hypotheses = self._sizes(forward, job) if options.length in HYPOTHETICAL else [[options.slots] * len(spots)]
         drafts = [
             Draft([self._region(spot, options, size) for spot, size in zip(spots, sizes, strict=True)], self._tools.sampler(options))
@@ -153,8 +154,8 @@ class InPlaceFiller:
 
     def _preferred(self, job: Job, attempts: list[Attempt]) -> list[int]:
         """Numbers of the hypotheses, best first."""
-        found = self._runner.suffix_logprobs(job.prompt.texts, [[f.tokens for f in attempt] for attempt in attempts], SCORED_SUFFIX)
-        job.watch.forwards += found is not None
+        drafts = [[filled.tokens for filled in attempt] for attempt in attempts]
+        found = self._runner.suffix_logprobs(job.prompt.texts, drafts, job.watch.passed)
         suffix: Sequence[float | None] = found or [None] * len(attempts)
         scores = [preference(_mean_logprob(a), s) for a, s in zip(attempts, suffix, strict=True)]
         return sorted(range(len(attempts)), key=lambda i: -scores[i])
@@ -306,7 +307,7 @@ def _counted(forward: Forward, watch: Watch) -> Forward:
     """`forward`, counting its calls: one batch is one pass."""
 
     def counted(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
-        watch.forwards += 1
+        watch.passed()
         return forward(drafts)
 
     return counted

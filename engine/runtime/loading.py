@@ -10,22 +10,24 @@ from collections.abc import Callable
 
 import torch
 
-from engine.errors import DeviceError
+from engine.errors import CheckpointError, DeviceError
 from engine.models import checkpoint as checkpoints
 from engine.models.checkpoint import Checkpoint
+from engine.models.outline import materialise, outline
 from engine.models.quantize import (
     Footprint,
     Precision,
     Work,
-    allocate,
+    attach_scratch,
     memory_needed,
-    outline,
     parameter_count,
     quantize,
     weight_bytes,
 )
+from engine.models.self_test import TRIVIAL, self_test
 from engine.models.transformer import Transformer
 from engine.runtime.device import Placement, free_memory
+from engine.text.tokenizer import Tokenizer
 
 SMALL = 500_000_000
 """Bytes of weights up to which a model runs on the CPU without having been told to."""
@@ -40,19 +42,30 @@ _GPU_RESERVE = 300_000_000
 _TRIAL = 1024
 
 
-def load_network(checkpoint: Checkpoint, placement: Placement, report: Callable[[float], None] | None = None) -> Transformer:
-    """The network of `checkpoint`, ready to run. `report` gets 0 to 1.
+def load_network(
+    checkpoint: Checkpoint, placement: Placement, report: Callable[[float], None] | None = None, tokenizer: Tokenizer | None = None
+) -> Transformer:
+    """The network of `checkpoint`, ready to run and seen to do what its family says. `report` gets 0 to 1.
 
-    Raises DeviceError, before anything is allocated, where it does not fit or would run on the CPU unasked, and CheckpointError
-    for files that are missing or wrong.
+    `tokenizer` is the checkpoint's, read again where it is not given. Raises DeviceError, before anything is allocated, where the
+    model does not fit or would run on the CPU unasked, and CheckpointError for files that are missing or wrong.
     """
+    network = fill_network(checkpoint, placement, report)
+    if not checkpoint.built_in:
+        _examine(network, checkpoint, tokenizer or checkpoints.tokenizer_of(checkpoint))
+    return network
+
+
+def fill_network(checkpoint: Checkpoint, placement: Placement, report: Callable[[float], None] | None = None) -> Transformer:
+    """`load_network` without the look at the result."""
     check_fit(checkpoint, placement)
     network = outline(checkpoint.config).to(placement.dtype)
     if placement.quantize:
         quantize(network, placement.quantize)
     try:
-        allocate(network, placement.device)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+        materialise(network, placement.device)
+        attach_scratch(network)
+    except (RuntimeError, MemoryError, OSError) as error:
         needed = footprint(checkpoint, placement.precision, placement.dtype)
         raise _too_large(checkpoint, placement, needed, free_memory(placement.device)) from error
     checkpoints.load_weights(network, checkpoint, report)
@@ -76,6 +89,17 @@ def check_fit(checkpoint: Checkpoint, placement: Placement) -> None:
     needed = footprint(checkpoint, placement.precision, placement.dtype)
     if free is not None and needed.total > free - _reserve(placement):
         raise _too_large(checkpoint, placement, needed, free)
+
+
+def _examine(network: Transformer, checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
+    """Raise CheckpointError where the network plainly computes something else than its family says."""
+    mask = checkpoint.token_ids(tokenizer.special_id).mask
+    found = self_test(network, [tokenizer.encode(text).ids for text in TRIVIAL], mask)
+    if found.wrong:
+        raise CheckpointError(
+            f"{checkpoint.directory} is not what its config.json says (family {checkpoint.family.name}): {found.message.rstrip('.')}.",
+            "Choose another checkpoint; a new family needs an entry in engine/models/families.py.",
+        )
 
 
 def _refuse_the_cpu(checkpoint: Checkpoint, placement: Placement, weights: int) -> None:

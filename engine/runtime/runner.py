@@ -10,7 +10,7 @@ Shape suffixes: B drafts, S rows, T context rows, C canvas slots, V vocabulary, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,12 @@ from engine.models.families import TokenIds
 from engine.models.kv_cache import ContextKV
 from engine.models.transformer import Transformer
 from engine.runtime.reuse import BlockStore, ReuseStore
+
+SCORED_SUFFIX = 8
+"""Tokens behind the hole that vote on a hypothesis."""
+
+PASS_ROWS = 8192
+"""The most rows of tokens in one pass: more drafts than fit are scored in several, so that memory stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,26 +152,29 @@ class InPlaceRunner:
         self._back = [] if ids.eos is None else [ids.eos]
         self._filler = ids.mask
 
-    def open(self, texts: Sequence[list[int]]) -> Forward:
-        """Logits for the canvases that stand between `texts` (one text more than there are canvases)."""
+    def open(self, texts: Sequence[list[int]], passed: Callable[[], None] = lambda: None) -> Forward:
+        """Logits for the canvases that stand between `texts` (one text more than there are canvases). `passed` hears of every
+        pass through the network."""
 
         def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
             rows, spans = zip(*(self._row(texts, holes) for holes in drafts), strict=True)
             wanted = [[slot for start, end in draft for slot in range(start, end)] for draft in spans]
-            scores = self._score(rows, wanted)
+            scores = self._score(rows, wanted, passed)
             return [list(s.split([end - start for start, end in draft])) for s, draft in zip(scores, spans, strict=True)]
 
         return forward
 
-    def suffix_logprobs(self, texts: Sequence[list[int]], drafts: Sequence[Sequence[Sequence[int]]], tokens: int) -> list[float] | None:
-        """For each finished draft the mean log-probability of the first `tokens` tokens behind its last hole, all of them
-        masked at once; None where nothing stands there. One batched pass."""
-        truth = texts[-1][:tokens]
+    def suffix_logprobs(
+        self, texts: Sequence[list[int]], drafts: Sequence[Sequence[Sequence[int]]], passed: Callable[[], None] = lambda: None
+    ) -> list[float] | None:
+        """For each finished draft the mean log-probability of the first `SCORED_SUFFIX` tokens behind its last hole, all of
+        them masked at once; None where nothing stands there."""
+        truth = texts[-1][:SCORED_SUFFIX]
         if not truth:
             return None
         hidden_texts = [*texts[:-1], [self._filler] * len(truth) + texts[-1][len(truth) :]]
         rows, spans = zip(*(self._row(hidden_texts, holes) for holes in drafts), strict=True)
-        scores = self._score(rows, [list(range(draft[-1][1], draft[-1][1] + len(truth))) for draft in spans])
+        scores = self._score(rows, [list(range(draft[-1][1], draft[-1][1] + len(truth))) for draft in spans], passed)
         truth_N1 = torch.tensor(truth, device=scores[0].device)[:, None]
         return [float(s.float().log_softmax(dim=-1).gather(1, truth_N1).mean()) for s in scores]
 
@@ -178,8 +187,16 @@ class InPlaceRunner:
             row += [*hole, *text]
         return row + self._back, spans
 
-    def _score(self, rows: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[Tensor]:
-        """Logits [N, V] AT the wanted slots of each row."""
+    def _score(self, rows: Sequence[list[int]], wanted: Sequence[list[int]], passed: Callable[[], None]) -> list[Tensor]:
+        """Logits [N, V] AT the wanted slots of each row, in passes of at most `PASS_ROWS` rows."""
+        size = max(1, PASS_ROWS // max(map(len, rows)))
+        scores: list[Tensor] = []
+        for start in range(0, len(rows), size):
+            scores += self._pass(rows[start : start + size], wanted[start : start + size])
+            passed()
+        return scores
+
+    def _pass(self, rows: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[Tensor]:
         model, device = self._model, self._model.embed_tokens.weight.device
         longest = max(map(len, rows))
         tokens_BS = torch.tensor([row + [self._filler] * (longest - len(row)) for row in rows], device=device)

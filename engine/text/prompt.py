@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.api import Snippet
 from engine.errors import RequestError
-from engine.text.healing import HealedDraft, heal, heal_draft
+from engine.text.healing import HealedCut, HealedDraft, heal, heal_draft
 from engine.text.regions import Regions
 from engine.text.tokenizer import Tokenizer
 
@@ -77,7 +77,7 @@ def build(regions: Regions, snippets: tuple[Snippet, ...], layout: Layout, token
         behind = regions.texts[number + 1]
         if number + 1 == len(regions.gaps):
             behind = behind[: layout.suffix_tokens * MAX_CHARACTERS_PER_TOKEN]
-        cut = heal(text, behind, tokenizer)
+        cut = heal(text, behind, tokenizer) if regions.healing else HealedCut(tokenizer.encode(text).ids, [], b"", behind, "")
         runs.append(cut.prefix_ids)
         draft = None if gap.draft is None else heal_draft(cut, gap.draft, tokenizer)
         spots.append(Spot(cut.taken, cut.forced, cut.closing, draft, gap.noise, gap.max_tokens, gap.max_lines))

@@ -27,12 +27,14 @@ class Gap:
 class Regions:
     """`texts` are the fixed texts, one more than there are `gaps`, which stand between them.
 
-    `recipes` says for each hole of the request what it consists of: numbers of gaps, and locked texts.
+    Cuts are healed unless `healing` is off. `recipes` says for each hole of the request what it consists of: numbers of
+    gaps, and locked texts.
     """
 
     texts: tuple[str, ...]
     gaps: tuple[Gap, ...]
     recipes: tuple[tuple[int | str, ...], ...]
+    healing: bool = True
 
     def assemble(self, fills: Sequence[str]) -> list[str]:
         """The text of each hole, given that of each gap."""
@@ -61,7 +63,7 @@ def split(request: InfillRequest) -> Regions:
             texts.append("")
         recipes.append(tuple(recipe))
         texts[-1] += (request.suffix if last else hole.after).replace("\r\n", "\n")
-    return Regions(tuple(texts), tuple(gaps), tuple(recipes))
+    return Regions(tuple(texts), tuple(gaps), tuple(recipes), request.decoding.healing)
 
 
 def _parts(hole: Hole) -> list[tuple[str, bool]]:

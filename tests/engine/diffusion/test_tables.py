@@ -60,6 +60,10 @@ def test_an_unsure_change_of_length_waits_for_sure_text_behind_it() -> None:
     assert Schedule("threshold", 0.9, 0.0).choose([0, 1], found, (END,)) == [1]
 
 
+def test_a_fixed_schedule_commits_exactly_what_it_says_whatever_the_bias() -> None:
+    assert Schedule("fixed", 1, 0.0).choose([0, 1, 2], proposal([0.1, 0.2, 0.3]), ()) == [2]
+
+
 def test_left_bias_orders_equal_candidates() -> None:
     assert Schedule("threshold", 0.9, 0.5).choose([0, 1, 2], proposal([0.1, 0.2, 0.3]), ()) == [0]
     assert Schedule("threshold", 0.9, 1.0).choose([0, 1, 2], proposal([0.1, 0.2, 0.3]), ()) == [2]

@@ -207,7 +207,7 @@ def test_the_deadline_is_kept_in_every_filler(load, name: str) -> None:
     ("decoding", "message"),
     [
         (Decoding(length="expand-delete"), "no expand token"),
-        (Decoding(slots=1000), "slots must be from 0 to 256; it is 1000"),
+        (Decoding(slots=1000), "slots must be from 0 to 512; it is 1000"),
         (Decoding(schedule="threshold", level=2.0), "probability"),
         (Decoding(level=-1.0), "level"),
         (Decoding(temperature=-1.0), "temperature"),

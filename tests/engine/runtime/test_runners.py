@@ -11,6 +11,7 @@ import torch
 import family_checkpoints
 from engine.api import Decoding, Hole, InfillRequest
 from engine.models.families import TokenIds
+from engine.runtime import runner as runners
 from engine.runtime.engine import Engine
 from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, arrange, full_logits
 
@@ -49,6 +50,22 @@ def test_a_padded_batch_gives_every_draft_what_it_gets_alone(load, family: str) 
                 torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+def test_many_drafts_are_scored_in_several_passes_with_the_same_result(load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = load("dream")
+    runner = InPlaceRunner(engine.network, engine.token_ids)
+    texts = [engine.tokenizer.encode(text).ids for text in (PREFIX, SUFFIX)]
+    drafts = [[[engine.token_ids.mask] * n] for n in (3, 5, 1, 8, 2)]
+    passes: list[int] = []
+    with torch.inference_mode():
+        once = runner.open(texts, lambda: passes.append(1))(drafts)
+        assert len(passes) == 1
+        monkeypatch.setattr(runners, "PASS_ROWS", 2 * (sum(map(len, texts)) + 10))
+        several = runner.open(texts, lambda: passes.append(1))(drafts)
+    assert len(passes) == 4
+    for one, other in zip(once, several, strict=True):
+        torch.testing.assert_close(one[0], other[0], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", FULL)
 def test_logits_stand_at_the_slots_with_the_shift_applied(load, family: str) -> None:
     engine = load(family)
@@ -68,11 +85,11 @@ def test_the_suffix_is_scored_with_its_tokens_hidden(load) -> None:
     before, behind = engine.tokenizer.encode(PREFIX).ids, engine.tokenizer.encode(SUFFIX).ids
     middle = engine.tokenizer.encode("total").ids
     with torch.inference_mode():
-        found = InPlaceRunner(engine.network, ids).suffix_logprobs([before, behind], [[middle], [[]]], 3)
+        found = InPlaceRunner(engine.network, ids).suffix_logprobs([before, behind], [[middle], [[]]])
     assert found is not None
-    row = [ids.bos, *before, *middle, *[ids.mask] * 3, *behind[3:], ids.eos]
+    row = [ids.bos, *before, *middle, *[ids.mask] * 8, *behind[8:], ids.eos]
     start = 1 + len(before) + len(middle)
-    expected = engine.logits(row)[start : start + 3].log_softmax(-1)[range(3), behind[:3]].mean()  # type: ignore[arg-type]
+    expected = engine.logits(row)[start : start + 8].log_softmax(-1)[range(8), behind[:8]].mean()  # type: ignore[arg-type]
     assert found[0] == pytest.approx(float(expected), abs=1e-4)
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from engine.api import Hole, InfillRequest, Snippet
+from engine.api import Decoding, Hole, InfillRequest, Snippet
 from engine.errors import RequestError
 from engine.text import prompt as prompts
 from engine.text.prompt import Layout, Prompt
@@ -118,3 +118,11 @@ def test_a_draft_stands_in_the_hole_with_what_healing_took_back(tokenizer: Token
     assert held == spot.forced
     if spot.draft.straddled:
         assert tokenizer.token_bytes[spot.draft.ids[spot.draft.kept]].startswith(spot.draft.straddled)
+
+
+def test_without_healing_the_prompt_is_cut_where_the_cursor_stands(tokenizer: Tokenizer) -> None:
+    request = InfillRequest(prefix="def f():\n    ret", suffix="    return 1\n", decoding=Decoding(healing=False))
+    prompt = prompts.build(split(request), (), _layout(tokenizer), tokenizer)
+    assert tokenizer.decode(prompt.texts[0]) == request.prefix
+    assert tokenizer.decode(prompt.texts[1]) == request.suffix
+    assert (prompt.spots[0].forced, prompt.spots[0].taken, prompt.spots[0].closing) == (b"", [], "")
