@@ -1,4 +1,4 @@
-"""`dlsp bench`: quality of filled holes, time to an answer, start-up, and time of a step, measured on this machine.
+"""`dlsp bench`: quality of filled holes, time to an answer, to start, to load and to take a step, measured on this machine.
 
 Reads options and the environment, loads what is asked for, and hands over to `engine.bench`; nothing is measured here.
 """
@@ -6,22 +6,29 @@ Reads options and the environment, loads what is asked for, and hands over to `e
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 
-from engine.config import DType, EngineConfig
-from engine.errors import ConfigError, RequestError
-
-if TYPE_CHECKING:
-    from engine.bench.data import CaseSet
-    from engine.bench.report import Report
-    from engine.runtime.engine import Engine
+from dlsp.cli.bench_holes import compare, holes
+from dlsp.cli.bench_options import (
+    Corpus,
+    Device,
+    Dtype,
+    Model,
+    Seed,
+    Split,
+    Threads,
+    engine_config,
+    facts_of_run,
+    held_out_cases,
+    load_engine,
+    progress_bar,
+    server_command,
+    show_report,
+)
+from engine.errors import RequestError
 
 bench_app = typer.Typer(
     no_args_is_help=True,
@@ -32,104 +39,8 @@ bench_app = typer.Typer(
     help="Measure quality and speed on this machine. Every bench prints a table, then one line of JSON.",
 )
 bench = bench_app
-
-Model = Annotated[str, typer.Option(help='"nano" or the path of a checkpoint folder.')]
-Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the number to torch.")]
-Corpus = Annotated[
-    Path | None, typer.Option(help="Held-out source files: a JSON-lines file with package, split, path and text.", show_default=False)
-]
-Split = Annotated[str, typer.Option(help="Which files of the corpus are used; empty for all.")]
-Seed = Annotated[int, typer.Option(help="Seed of the sample.")]
-
-
-@bench_app.command()
-def holes(
-    case_set: Annotated[
-        str,
-        typer.Option(
-            "--set",
-            help="humaneval-single, humaneval-multi, humaneval-random, humaneval-light, held-out, "
-            "or a JSON-lines file with id, prefix, suffix, middle and kind.",
-        ),
-    ] = "humaneval-single",
-    model: Annotated[
-        str | None,
-        typer.Option(help='"nano" or the path of a checkpoint folder. Without it and with --baseline: no model.', show_default=False),
-    ] = None,
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A floor to run through the same scoring: empty, pass, copy-previous-line, copy-matching-line. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = 0,
-    limit: Annotated[int, typer.Option("--limit", "--n", min=0, help="A seeded sample of this many cases; 0: all (held-out: 300).")] = 0,
-    seed: Seed = 0,
-    kind: Annotated[str, typer.Option(help="Held-out holes: rest_of_line, whole_line or within_line.")] = "rest_of_line",
-    corpus: Corpus = None,
-    split: Split = "test",
-    max_tokens: Annotated[int, typer.Option(min=0, help="The longest answer, in tokens; 0: what suits the set.")] = 0,
-    max_lines: Annotated[int, typer.Option(min=0, help="The longest answer, in lines; 0: what suits the set.")] = 0,
-    deadline_ms: Annotated[int, typer.Option(min=0, help="Take the best so far after this many milliseconds; 0: no deadline.")] = 0,
-    show_threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Precision and coverage when only answers at least this confident are shown. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Programs that are executed at a time.")] = 2,
-    out: Annotated[
-        Path | None, typer.Option(help="Keep every case's row here (JSON lines); an interrupted run goes on from it.", show_default=False)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(envvar="DLSP_BENCH_DATA", help="Folder with the HumanEval-Infilling files.", show_default=False)
-    ] = None,
-) -> None:
-    """Fill every hole of a set and score the answers. HumanEval programs are executed, in a sandbox without network."""
-    from engine.api import Hole
-    from engine.bench import holes as scoring
-    from engine.bench.baselines import BASELINES
-
-    floors = list(dict.fromkeys(baseline or ()))
-    unknown = [name for name in floors if name not in BASELINES]
-    if unknown:
-        raise RequestError(f"There is no baseline {unknown[0]!r}.", f"Use {', '.join(BASELINES)}.")
-    config = _engine_config(model or "nano", device, dtype, threads)
-    if case_set == "held-out":
-        cases = _held_out(corpus, split, kind, limit or 300, seed)
-        # Floors cost nothing where nothing is executed, and figures mean little without them.
-        floors = floors or list(BASELINES)
-    else:
-        from engine.bench.data import load
-
-        cases = load(case_set, data).sample(limit, seed)
-    hole = Hole(max_tokens=max_tokens or cases.max_tokens, max_lines=max_lines or cases.max_lines)
-    limits = {"max_tokens": hole.max_tokens, "max_lines": hole.max_lines, "deadline_ms": deadline_ms}
-    facts = _facts(threads) | {"seed": seed, **limits}
-
-    figures: dict[str, dict[str, Any]] = {}
-    if model is not None or not baseline:
-        engine, facts["model"] = _load(config)
-        settings = {"model": facts["model"], **limits}
-        with _progress("model") as on_progress:
-            answer = scoring.ask_model(engine, hole, deadline_ms)
-            run = scoring.Run(name=engine.model, answer=answer, settings=settings, out=out, workers=workers, on_progress=on_progress)
-            figures[engine.model] = scoring.summarize(scoring.score(cases, run), show_threshold or ())
-    for name in floors:
-        with _progress(name) as on_progress:
-            path = out.with_name(f"{out.stem}.{name}{out.suffix}") if out else None
-            answer = scoring.ask_floor(BASELINES[name])
-            run = scoring.Run(name=name, answer=answer, settings={}, out=path, workers=workers, on_progress=on_progress)
-            figures[name] = scoring.summarize(scoring.score(cases, run), show_threshold or ())
-    _show(scoring.report(cases, figures, facts))
+bench_app.command()(holes)
+bench_app.command()(compare)
 
 
 @bench_app.command()
@@ -160,11 +71,11 @@ def keystroke(
 
     if through not in ("engine", "server"):
         raise RequestError(f"Keystrokes cannot go through {through!r}.", "Use engine or server.")
-    config = _engine_config(model, device, dtype, threads)
+    config = engine_config(model, device, dtype, threads)
     # Some places have too few characters to type; three times as many as wanted leaves enough.
-    drawn = _held_out(corpus, split, "rest_of_line", 3 * positions, seed).cases
-    facts = _facts(threads) | {"through": through, "context": context, "seed": seed, "deadline_ms": deadline_ms}
-    with _progress("keystrokes") as on_progress:
+    drawn = held_out_cases(corpus, split, "rest_of_line", 3 * positions, seed).cases
+    facts = facts_of_run(threads) | {"through": through, "context": context, "seed": seed, "deadline_ms": deadline_ms}
+    with progress_bar("keystrokes") as on_progress:
         plan = bench_keystroke.KeystrokePlan(
             context=context, warm=warm, max_tokens=max_tokens, deadline_ms=max(0, deadline_ms), on_progress=on_progress
         )
@@ -173,7 +84,7 @@ def keystroke(
             raise RequestError("The corpus has no place with enough text to type.", "Pass a smaller --warm.")
         facts["positions"] = len(cases)
         if through == "engine":
-            engine, facts["model"] = _load(config)
+            engine, facts["model"] = load_engine(config)
             samples = bench_keystroke.measure(engine, cases, plan)
             notes = [f"{engine.model} on {engine.device}, in process."]
         else:
@@ -182,7 +93,7 @@ def keystroke(
             settings |= {name: value for name, value in (("deadlineMs", deadline_ms), ("debounceMs", debounce_ms)) if value >= 0}
             samples, server_facts, notes = _through_server(cases, plan, settings, invoked)
             facts |= server_facts
-    _show(bench_keystroke.report(samples, facts, notes))
+    show_report(bench_keystroke.report(samples, facts, notes))
 
 
 @bench_app.command()
@@ -190,9 +101,9 @@ def startup(repeat: Annotated[int, typer.Option(min=1, help="Measured starts.")]
     """Time from the start of the language server to its answer to `initialize`, and the memory it holds then."""
     from engine.bench import startup as bench_startup
 
-    with _progress("starts") as on_progress:
-        results = bench_startup.measure(_server_command(), os.environ, repeat, on_progress)
-    _show(bench_startup.report(results, _facts(0)))
+    with progress_bar("starts") as on_progress:
+        results = bench_startup.measure(server_command(), os.environ, repeat, on_progress)
+    show_report(bench_startup.report(results, facts_of_run(0)))
 
 
 @bench_app.command()
@@ -214,52 +125,31 @@ def steps(
     """Time of a forward pass at several context lengths, with and without reuse of keys and values, side by side."""
     from engine.bench import steps as bench_steps
 
-    config = _engine_config(model, device, dtype, threads)
-    cases = _held_out(corpus, split, "rest_of_line", repeat + 1, seed).cases
-    engine, model_facts = _load(config)
+    config = engine_config(model, device, dtype, threads)
+    cases = held_out_cases(corpus, split, "rest_of_line", repeat + 1, seed).cases
+    engine, model_facts = load_engine(config)
     plan = bench_steps.StepsPlan(contexts=context or bench_steps.StepsPlan().contexts, max_tokens=max_tokens, repeat=repeat)
     results, has_uncached = bench_steps.measure(engine, cases, plan)
-    facts = _facts(threads) | {"seed": seed, "model": model_facts}
-    _show(bench_steps.report(results, has_uncached, facts))
+    facts = facts_of_run(threads) | {"seed": seed, "model": model_facts}
+    show_report(bench_steps.report(results, has_uncached, facts))
 
 
-def _through_server(cases: Any, plan: Any, settings: dict[str, Any], invoked: bool) -> tuple[Any, dict[str, Any], list[str]]:
-    """Samples, facts for the JSON line, and what to say under the table."""
-    from engine.bench import full_path
+@bench_app.command()
+def load(
+    repeat: Annotated[int, typer.Option(min=1, help="Measured loads, after one that is not.")] = 3,
+    model: Model = "nano",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Time to load a model beside the time to only read its files, and the memory that loading takes at its peak."""
+    from engine.bench import load as bench_load
 
-    trigger = full_path.INVOKED if invoked else full_path.AUTOMATIC
-    server = full_path.ServerPlan(arguments=_server_command(), environment=os.environ, settings=settings, trigger=trigger)
-    samples, found = full_path.measure(cases, plan, server)
-    return samples, found.data() | {"settings": settings, "trigger": "invoked" if invoked else "automatic"}, found.notes()
-
-
-def _held_out(corpus: Path | None, split: str, kind: str, n: int, seed: int) -> CaseSet:
-    from engine.bench import held_out
-
-    if corpus is None:
-        raise RequestError(
-            "The held-out files are not known.", "Pass --corpus FILE, the held_out.jsonl that building the training corpus writes."
-        )
-    cases = held_out.draw(held_out.read(corpus, split), kind, n, seed)
-    if not cases.cases:
-        raise RequestError(f"{corpus} has no line of code to draw from.", "Pass another --corpus or --split.")
-    return cases
-
-
-def _load(config: EngineConfig) -> tuple[Engine, dict[str, Any]]:
-    """The engine, and what to report about it."""
-    from engine.bench.subject import load
-
-    engine, facts = load(config)
-    if "fallback" in facts:
-        print(f"dlsp: {facts['fallback']}", file=sys.stderr)
-    return engine, facts
-
-
-def _engine_config(model: str, device: str, dtype: str, threads: int) -> EngineConfig:
-    if dtype not in get_args(DType):
-        raise ConfigError(f"There is no number format {dtype!r}.", f"Use one of {', '.join(get_args(DType))}.")
-    return EngineConfig(model=model, device=device, dtype=cast(DType, dtype), threads=threads)
+    config = engine_config(model, device, dtype, threads)
+    with progress_bar("loads") as on_progress:
+        results = bench_load.measure(config, bench_load.LoadPlan(repeat=repeat), on_progress)
+    about = {"name": config.model, "device": config.device, "dtype": config.dtype}
+    show_report(bench_load.report(results, facts_of_run(threads) | {"model": about}))
 
 
 @bench_app.command()
@@ -272,33 +162,11 @@ def fetch(
     download(data, report=typer.echo)
 
 
-def _server_command() -> list[str]:
-    """The server that belongs to this command. -P: the working directory must not provide modules."""
-    return [sys.executable, "-P", "-m", "dlsp", "serve", "--stdio"]
+def _through_server(cases: Any, plan: Any, settings: dict[str, Any], invoked: bool) -> tuple[Any, dict[str, Any], list[str]]:
+    """Samples, facts for the JSON line, and what to say under the table."""
+    from engine.bench import full_path
 
-
-def _facts(threads: int) -> dict[str, Any]:
-    from engine.bench.report import machine
-
-    return {"machine": machine(threads), "command": shlex.join(["dlsp", *sys.argv[1:]])}
-
-
-def _show(report: Report) -> None:
-    from rich.console import Console
-
-    from engine.bench.report import show
-
-    # A pipe has no width; a table must not be squeezed into 80 columns there.
-    show(report, Console() if sys.stdout.isatty() else Console(width=160))
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error that goes away in the end."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    trigger = full_path.INVOKED if invoked else full_path.AUTOMATIC
+    server = full_path.ServerPlan(arguments=server_command(), environment=os.environ, settings=settings, trigger=trigger)
+    samples, found = full_path.measure(cases, plan, server)
+    return samples, found.data() | {"settings": settings, "trigger": "invoked" if invoked else "automatic"}, found.notes()

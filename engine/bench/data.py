@@ -1,6 +1,11 @@
 """Reads benchmark cases: the four HumanEval-Infilling sets and JSON-lines files of holes.
 
 Every case is a text with one hole whose true content is known. Knows nothing of models and scores, and reads no environment.
+
+A line of an own file is a `Case`, or it has the columns that published sets share: `prompt` (or `prefix`), `suffix` and
+`canonical_solution`. With `test` and `entry_point` it is executed as HumanEval-Infilling is; without them (SantaCoder-FIM) only
+its text is compared, and the hole is a line of its own: a prompt without a line end gets one, as the published evaluations
+of diffusion models give it (pengzhangzhi/Open-dLLM, eval/eval_infill).
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ import gzip
 import hashlib
 import random
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +27,10 @@ _T = TypeVar("_T")
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One hole. `middle` is the true content; with `test` and `entry_point` the filled program can be executed."""
+    """One hole. `middle` is the true content; with `test` and `entry_point` the filled program can be executed.
+
+    `language` is an LSP language id; only Python programs are executed and parsed.
+    """
 
     id: str
     prefix: str
@@ -29,6 +38,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     middle: str
     kind: str = ""
     path: str = ""
+    language: str = "python"
     entry_point: str = ""
     test: str = ""
 
@@ -52,6 +62,21 @@ class CaseSet(msgspec.Struct, frozen=True, kw_only=True):
             return self
         chosen = sorted(random.Random(f"{self.name}:{seed}").sample(range(len(self.cases)), n))
         return msgspec.structs.replace(self, cases=tuple(self.cases[i] for i in chosen))
+
+    def in_language(self, language: str) -> CaseSet:
+        """The cases in one language; all of them where it is empty. Raises RequestError where there are none."""
+        if not language:
+            return self
+        wanted = LANGUAGES.get(language, language)
+        cases = tuple(case for case in self.cases if case.language == wanted)
+        if not cases:
+            there = ", ".join(sorted({case.language for case in self.cases}))
+            raise RequestError(f"The set {self.name} has no cases in {language!r}.", f"It has {there}; leave --language out for all.")
+        return msgspec.structs.replace(self, name=f"{self.name} {wanted}", cases=cases)
+
+
+LANGUAGES = {"py": "python", "js": "javascript", "ts": "typescript", "rs": "rust", "rb": "ruby", "sh": "shellscript"}
+"""How published sets abbreviate languages, and the LSP language ids; other names stand for themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +118,21 @@ class _HumanEvalRow(msgspec.Struct):
     test: str
 
 
+class _PublishedRow(msgspec.Struct):
+    """The columns that published infilling sets share; not every set has every column."""
+
+    suffix: str
+    canonical_solution: str
+    prompt: str | None = None
+    prefix: str | None = None
+    task_id: str | int | None = None
+    id: str | int | None = None
+    name: str | None = None
+    language: str = "python"
+    entry_point: str = ""
+    test: str = ""
+
+
 def load(name: str, folder: Path | None) -> CaseSet:
     """The cases of a named set in `folder` (or its sub-folder `humaneval-infilling`), or of the JSON-lines file `name`.
 
@@ -104,9 +144,12 @@ def load(name: str, folder: Path | None) -> CaseSet:
     if not path.is_file():
         raise DlspError(f"There is no case set {name!r}.", f"Use held-out, {', '.join(HUMANEVAL)}, or the path of a JSON-lines file.")
     raw = _read(path)
-    cases = tuple(_decode(line, Case, path, number) for number, line in _lines(raw))
+    cases = tuple(_own_case(line, path, number) for number, line in _lines(raw))
     if not cases:
         raise RequestError(f"{path} has no cases.", "Write one JSON object a line with id, prefix, suffix, middle and kind.")
+    repeated = next((name for name, n in Counter(case.id for case in cases).items() if n > 1), None)
+    if repeated is not None:
+        raise RequestError(f"{path} has more than one case with the id {repeated!r}.", "Give every case an id of its own.")
     longest = max(case.middle.strip("\n").count("\n") for case in cases) + 1
     return CaseSet(name=path.stem, cases=cases, max_lines=longest, origin={"file": path.name, "sha256": hashlib.sha256(raw).hexdigest()})
 
@@ -143,6 +186,30 @@ def _load_humaneval(name: str, folder: Path | None) -> CaseSet:
         cases.append(case)
     origin: dict[str, str | bool | int] = {"file": path.name, "sha256": digest, "as_published": digest == published.sha256}
     return CaseSet(name=name, cases=tuple(cases), max_tokens=published.max_tokens, max_lines=published.max_lines, origin=origin)
+
+
+def _own_case(line: bytes, path: Path, number: int) -> Case:
+    """A line of an own file in either form."""
+    if "canonical_solution" not in _decode(line, dict, path, number):
+        return _decode(line, Case, path, number)
+    row = _decode(line, _PublishedRow, path, number)
+    prefix = row.prefix if row.prompt is None else row.prompt
+    if prefix is None:
+        raise RequestError(f"Line {number} of {path.name} has neither prompt nor prefix.", "See `dlsp bench holes --help` for the fields.")
+    language = LANGUAGES.get(row.language, row.language)
+    executed = bool(row.test and row.entry_point and language == "python")
+    own = next((str(value) for value in (row.task_id, row.id, row.name) if value is not None), path.stem)
+    return Case(
+        # Published sets may cut several holes into one program and call them all by its name; the line tells them apart.
+        id=own if executed else f"{own}:{number}",
+        prefix=prefix if executed or not prefix or prefix.endswith("\n") else prefix + "\n",
+        suffix=row.suffix,
+        middle=row.canonical_solution,
+        kind="published",
+        language=language,
+        entry_point=row.entry_point if executed else "",
+        test=row.test if executed else "",
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Quality of filled holes: answers every case, executes what can be executed, and sums up one answerer after another.
+"""Quality of filled holes: answers every case, executes what can be executed, and says what is right.
 
 Scoring knows nothing of models: an answerer is a function from a case to an answer, a floor without a model included.
 
@@ -7,20 +7,27 @@ answer counts. *Same program* counts answers whose whole file has the true file'
 answers that make the file parse, among cases whose file parses with the truth and not with nothing. *Passes* is the
 official program run to its end in the sandbox. A hole that is a whole line (the prefix ends at a line start, the suffix does
 not begin with a line end) needs a line end of its own: one is added before execution where an answer lacks it.
+
+Lengths are in tokens of the model's tokenizer, of a text encoded on its own: what healing takes back from the prefix counts
+neither in the true length nor in the answer's. Where the truth ends with a line end, an answer without one gets it first.
+The *oracle* asks for the slots that the truth takes on the engine's own canvas, which is not quite that length: the canvas
+also holds what healing took back, and lacks a line end that the engine adds itself.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from engine.api import Hole, InfillRequest, InfillResult, Limits
 from engine.bench import metrics
 from engine.bench.data import Case, CaseSet
-from engine.bench.report import Report, spread
+from engine.bench.decoding import ORACLE, Choice
 from engine.bench.rows import Answer, Row, RowFile
 from engine.bench.sandbox import Sandbox
 
@@ -37,33 +44,59 @@ class Infiller(Protocol):
 
 
 Answerer = Callable[[Case], Answer]
+TokenCounter = Callable[[str], int]
+"""How many tokens a text has on its own, special tokens off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What every case is asked with. `slots` says how many a case's truth takes on the canvas; the oracle needs it."""
+
+    hole: Hole
+    deadline_ms: int = 0
+    choice: Choice = field(default_factory=Choice)
+    slots: Callable[[Case], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One answerer on one set. `settings` is everything that changes answers: a file of rows is continued only if it agrees."""
+    """One answerer on one set. `settings` is everything that changes answers: a file of rows is continued only if it agrees.
+
+    `count` measures lengths; without it the rows have none.
+    """
 
     name: str
     answer: Answerer
     settings: dict[str, Any]
     out: Path | None = None
     workers: int = 2
+    count: TokenCounter | None = None
     on_progress: Callable[[int, int], None] = lambda done, total: None
 
 
-def ask_model(engine: Infiller, hole: Hole, deadline_ms: int) -> Answerer:
-    """An answerer that sends every case to `engine` as a document of its own, so that no case profits from another."""
+def ask_model(engine: Infiller, question: Question) -> Answerer:
+    """An answerer that sends every case to `engine` as a document of its own, so that no case profits from another.
+
+    The oracle raises a hole's token limit to the slots it asks for where it is lower, and does not ask at all where the truth
+    is empty: the true length is then the answer.
+    """
+    choice = question.choice
+    assert question.slots is not None or not choice.oracle, "the oracle needs to know the slots"
 
     def answer(case: Case) -> Answer:
+        slots = question.slots(case) if question.slots is not None and choice.oracle and case.middle else 0
+        if choice.oracle and not case.middle:
+            return Answer(text="", confidence=1.0, finish="complete", reason="empty_output", length_policy=ORACLE)
         request = InfillRequest(
             prefix=case.prefix,
             suffix=case.suffix,
-            holes=(hole,),
-            limits=Limits(deadline_ms=deadline_ms),
+            holes=(msgspec.structs.replace(question.hole, max_tokens=max(question.hole.max_tokens, slots)),),
+            limits=Limits(deadline_ms=question.deadline_ms),
+            decoding=choice.for_case(slots),
             client="bench",
             document=case.id,
             path=case.path,
-            language="python",
+            language=case.language,
         )
         began = time.perf_counter()
         result = engine.infill(request)
@@ -78,8 +111,9 @@ def ask_model(engine: Infiller, hole: Hole, deadline_ms: int) -> Answerer:
             latency_ms=round(elapsed, 3),
             finish=result.finish,
             reason=result.reason,
-            length_policy=result.length_policy,
+            length_policy=choice.policy(result.length_policy),
             device=result.device,
+            others=tuple(fills[0].text if fills else "" for fills in result.others),
         )
 
     return answer
@@ -117,75 +151,19 @@ def completed(case: Case, text: str) -> str:
     return text + "\n" if whole_line and text and not text.endswith("\n") else text
 
 
-def summarize(rows: Sequence[Row], thresholds: Sequence[float]) -> dict[str, Any]:
-    """The figures of one answerer, shares as {n, of, share, low, high} with 95 % Wilson intervals."""
-    answers = [row.answer for row in rows]
-    executed = [row for row in rows if row.passed is not None]
-    parseable = [row for row in rows if row.parses is not None]
-    truth_lengths = [len(row.truth.strip()) for row in rows]
-    lengths = [len(a.text.strip()) for a in answers]
-    forwards = sum(a.forwards for a in answers)
-    ratios = [length / truth for length, truth in zip(lengths, truth_lengths, strict=True) if truth]
-    return {
-        "n": len(rows),
-        "pass_at_1": _share(sum(bool(r.passed) for r in executed), len(executed)) if executed else None,
-        "exact_match": _share(sum(r.exact for r in rows), len(rows)),
-        "same_program": _share(sum(r.same_program for r in rows), len(rows)),
-        "edit_similarity": round(metrics.mean(r.similarity for r in rows), 4),
-        "parses": _share(sum(bool(r.parses) for r in parseable), len(parseable)) if parseable else None,
-        "empty": _share(sum(not a.text.strip() for a in answers), len(rows)),
-        "characters": round(metrics.mean(lengths), 2),
-        "true_characters": round(metrics.mean(truth_lengths), 2),
-        "length_ratio_p50": round(metrics.percentile(ratios, 50), 3),
-        "too_long": _share(sum(a > b for a, b in zip(lengths, truth_lengths, strict=True)), len(rows)),
-        "tokens": round(metrics.mean(a.tokens for a in answers), 2),
-        "steps": round(metrics.mean(a.steps for a in answers), 2),
-        "forwards": round(metrics.mean(a.forwards for a in answers), 2),
-        "tokens_per_forward": round(sum(a.tokens for a in answers) / forwards, 3) if forwards else 0.0,
-        "latency_ms": spread([a.latency_ms for a in answers if a.forwards]),
-        "finish": _counts(a.finish for a in answers),
-        "length_policy": next((a.length_policy for a in answers if a.length_policy), ""),
-        "shown": [_shown(rows, threshold) for threshold in thresholds],
-    }
-
-
-def report(cases: CaseSet, figures: dict[str, dict[str, Any]], facts: dict[str, Any]) -> Report:
-    """The figures of several answerers side by side. `facts` are added to the JSON line as they are."""
-    columns = list(figures)
-    rows: list[tuple[str, list[str]]] = []
-
-    def add(label: str, cell: Callable[[dict[str, Any]], str]) -> None:
-        cells = [cell(figures[c]) for c in columns]
-        if any(c != "-" for c in cells):
-            rows.append((label, cells))
-
-    add("pass@1", lambda f: _percent(f["pass_at_1"]))
-    add("exact match", lambda f: _percent(f["exact_match"]))
-    add("same program", lambda f: _percent(f["same_program"]))
-    add("edit similarity", lambda f: f"{100 * f['edit_similarity']:.1f}")
-    add("parses (where nothing does not)", lambda f: _percent(f["parses"]))
-    add("empty answers", lambda f: _percent(f["empty"], interval=False))
-    add("characters, true characters", lambda f: f"{f['characters']:.1f}, {f['true_characters']:.1f}")
-    add("length ratio p50, too long", lambda f: f"{f['length_ratio_p50']:.2f}, {_percent(f['too_long'], interval=False)}")
-    add("steps, forwards, tokens", lambda f: f"{f['steps']:.1f}, {f['forwards']:.1f}, {f['tokens']:.1f}" if f["forwards"] else "-")
-    add("tokens per forward", lambda f: f"{f['tokens_per_forward']:.2f}" if f["forwards"] else "-")
-    add("latency p50, p95", lambda f: f"{f['latency_ms']['p50']:.0f}, {f['latency_ms']['p95']:.0f} ms" if f["latency_ms"]["n"] else "-")
-    for index, shown in enumerate(next(iter(figures.values()))["shown"]):
-        add(f"shown at confidence >= {shown['threshold']:g}: precision", lambda f, i=index: _precision(f["shown"][i]))  # type: ignore[misc]
-        add("    coverage", lambda f, i=index: _percent(f["shown"][i]["coverage"], interval=False))  # type: ignore[misc]
-    policy = next((f["length_policy"] for f in figures.values() if f["length_policy"]), "")
-    notes = [f"n = {len(cases.cases)}, 95 % Wilson intervals" + (f", length policy: {policy}." if policy else ".")]
-    if cases.origin.get("as_published") is False:
-        notes.append("The data file is not the published one (its hash differs): these figures cannot be compared with others'.")
-    data = {"bench": "holes", "set": cases.name, "n": len(cases.cases), "origin": cases.origin, "results": figures, **facts}
-    return Report(title=f"holes: {cases.name}", columns=columns, rows=rows, data=data, notes=notes)
+def measured(case: Case, text: str) -> str:
+    """`text` as its length is measured: with a line end where the truth ends with one and the answer does not."""
+    return text + "\n" if text and case.middle.endswith("\n") and not text.endswith("\n") else text
 
 
 def _judge(run: Run, cases: Sequence[Case], answers: Sequence[Answer], sandbox: Sandbox | None) -> Iterator[Row]:
-    executable = [case.program(completed(case, answer.text)) for case, answer in zip(cases, answers, strict=True) if case.test]
+    executable = [
+        case.program(completed(case, text)) for case, answer in zip(cases, answers, strict=True) if case.test for text in _texts(answer)
+    ]
     verdicts = sandbox.run_many(executable, run.workers) if sandbox else iter(())
     for case, answer in zip(cases, answers, strict=True):
-        verdict = next(verdicts) if case.test else None
+        found = [next(verdicts) for _ in _texts(answer)] if case.test else []
+        verdict = found[0] if found else None
         exact = metrics.exact_match(answer.text, case.middle)
         parses, same = _syntax(case, answer.text, exact)
         yield Row(
@@ -199,46 +177,24 @@ def _judge(run: Run, cases: Sequence[Case], answers: Sequence[Answer], sandbox: 
             parses=parses,
             passed=None if verdict is None else verdict.passed,
             verdict="" if verdict is None else f"{verdict.status} {verdict.detail}".strip(),
+            text_tokens=run.count(measured(case, answer.text)) if run.count else None,
+            true_tokens=run.count(case.middle) if run.count else None,
+            any_exact=any(metrics.exact_match(text, case.middle) for text in _texts(answer)),
+            any_passed=any(v.passed for v in found) if found else None,
         )
+
+
+def _texts(answer: Answer) -> list[str]:
+    """The different answers to a case, the first one first."""
+    return list(dict.fromkeys((answer.text, *answer.others)))
 
 
 def _syntax(case: Case, text: str, exact: bool) -> tuple[bool | None, bool]:
     """Whether the filled file parses (None where that says nothing), and whether it is the true program."""
-    true_tree = metrics.parse(case.prefix + case.middle + case.suffix)
+    true_tree = metrics.parse(case.prefix + case.middle + case.suffix) if case.language == "python" else None
     if true_tree is None:
         return None, exact
     tree = metrics.parse(case.prefix + completed(case, text) + case.suffix)
     same = exact or (tree is not None and metrics.same_tree(tree, true_tree))
     telling = metrics.parse(case.prefix + case.suffix) is None
     return (tree is not None) if telling else None, same
-
-
-def _shown(rows: Sequence[Row], threshold: float) -> dict[str, Any]:
-    """Right among those an editor would show: passed where executed, else exact."""
-    shown = [row for row in rows if row.answer.text.strip() and row.answer.confidence >= threshold]
-    right = sum(row.exact if row.passed is None else row.passed for row in shown)
-    return {"threshold": threshold, "precision": _share(right, len(shown)), "coverage": _share(len(shown), len(rows))}
-
-
-def _share(successes: int, n: int) -> dict[str, float]:
-    low, high = metrics.wilson(successes, n)
-    return {"n": successes, "of": n, "share": round(successes / n, 4) if n else 0.0, "low": round(low, 4), "high": round(high, 4)}
-
-
-def _percent(share: dict[str, float] | None, interval: bool = True) -> str:
-    if share is None or not share["of"]:
-        return "-"
-    text = f"{100 * share['share']:.1f} %"
-    return f"{text} ({100 * share['low']:.1f} to {100 * share['high']:.1f})" if interval else text
-
-
-def _precision(shown: dict[str, Any]) -> str:
-    return _percent(shown["precision"]) if shown["coverage"]["n"] else "none shown"
-
-
-def _counts(words: Iterator[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for word in words:
-        if word:
-            counts[word] = counts.get(word, 0) + 1
-    return counts

@@ -26,6 +26,12 @@ def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
+def share(successes: int, n: int) -> dict[str, float]:
+    """A share as it is reported: n, of, share, and the 95 % Wilson interval as low and high."""
+    low, high = wilson(successes, n)
+    return {"n": successes, "of": n, "share": round(successes / n, 4) if n else 0.0, "low": round(low, 4), "high": round(high, 4)}
+
+
 def percentile(values: Iterable[float], q: float) -> float:
     """The q-th percentile (0..100) with linear interpolation between neighbours; 0.0 where there are no values."""
     ordered = sorted(values)

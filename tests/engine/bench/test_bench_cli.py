@@ -105,7 +105,7 @@ def test_impossible_typing_is_named(corpus: Path) -> None:
 def test_the_commands_are_there_under_both_names() -> None:
     assert bench is bench_app
     help_text = call("--help").output
-    assert all(name in help_text for name in ("holes", "compare", "keystroke", "startup", "steps"))
+    assert all(name in help_text for name in ("holes", "compare", "keystroke", "startup", "steps", "load", "fetch"))
 
 
 class FakeEngine:
@@ -133,7 +133,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
     subject = ModuleType("engine.bench.subject")
     subject.load, subject.token_counter = load, lambda engine: len  # type: ignore[attr-defined]
-    subject.slot_counter = lambda engine: lambda case: len(case.middle)  # type: ignore[attr-defined]
+    subject.slot_counter = lambda engine, healing: lambda case: len(case.middle)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "engine.bench.subject", subject)
     return engine
 
@@ -166,6 +166,7 @@ def own_set(tmp_path: Path) -> str:
         (["--temperature", "0.2", "--top-p", "0.9"], Decoding(temperature=0.2, top_p=0.9)),
         (["--seed", "7"], Decoding(seed=7)),
         (["--alternatives", "3"], Decoding(alternatives=3)),
+        (["--no-healing"], Decoding(healing=False)),
     ],
 )
 def test_every_flag_reaches_the_engine(fake: FakeEngine, own_set: str, flags: list[str], decoding: Decoding) -> None:
@@ -219,3 +220,10 @@ def test_two_runs_are_compared(fake: FakeEngine, own_set: str, tmp_path: Path) -
 @pytest.mark.parametrize("dtype", ["int8", "int4", "bfloat16"])
 def test_number_formats(fake: FakeEngine, own_set: str, dtype: str) -> None:
     assert figures(call("holes", "--set", own_set, "--model", "m", "--dtype", dtype))["model"]["dtype"] == dtype
+
+
+def test_loading_is_measured_and_says_what_was_loaded() -> None:
+    data = figures(call("load", "--repeat", "1", "--device", "cpu", "--dtype", "float32"))
+    assert (data["bench"], data["files"]) == ("load", 1)
+    assert data["model"] == {"name": "nano", "device": "cpu", "dtype": "float32"}
+    assert data["weight_bytes"] >= 2 * data["file_bytes"] * 0.9, "float32 takes twice what the file's bfloat16 does"

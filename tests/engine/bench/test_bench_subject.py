@@ -30,7 +30,7 @@ def test_texts_are_counted_on_their_own_with_special_tokens_off(engine: Any) -> 
 
 def test_the_canvas_holds_what_healing_takes_back(engine: Any) -> None:
     """The word in front of the cursor is written anew, so the truth takes the slots of both together."""
-    count, slots = token_counter(engine), slot_counter(engine)
+    count, slots = token_counter(engine), slot_counter(engine, healing=True)
     inside = Case(id="", prefix="total = num", suffix=" + 1\n", middle="bers")
     assert slots(inside) == count(" numbers")
     behind = Case(id="", prefix="for x in", suffix=":\n", middle=" numbers")
@@ -39,15 +39,20 @@ def test_the_canvas_holds_what_healing_takes_back(engine: Any) -> None:
 
 
 def test_a_line_end_that_the_engine_adds_takes_no_slot(engine: Any) -> None:
-    count, slots = token_counter(engine), slot_counter(engine)
+    count, slots = token_counter(engine), slot_counter(engine, healing=True)
     whole_line = Case(id="", prefix="x = 1\n", suffix="z = 3\n", middle="y = 2\n")
     assert slots(whole_line) == count("\ny = 2")
     with_its_own = Case(id="", prefix="x = 1\n", suffix="\nz = 3\n", middle="y = 2")
     assert slots(with_its_own) == count("\ny = 2")
 
 
+def test_without_healing_the_canvas_holds_the_truth_alone(engine: Any) -> None:
+    case = Case(id="", prefix="x = 1\n", suffix="z = 3\n", middle="y = 2\n")
+    assert slot_counter(engine, healing=False)(case) == token_counter(engine)("y = 2\n")
+
+
 def test_no_more_slots_than_the_engine_has(engine: Any) -> None:
-    assert slot_counter(engine)(Case(id="", prefix="", suffix="", middle="a b " * 999)) == MOST_SLOTS
+    assert slot_counter(engine, healing=True)(Case(id="", prefix="", suffix="", middle="a b " * 999)) == MOST_SLOTS
 
 
 def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -104,15 +105,26 @@ def needed(name: str, precision: Any) -> tuple[float, float]:
     assert row.decoding is not None
     room = min(row.context, AFFORDABLE) - GROWTH
     infill = msgspec.structs.replace(row.decoding, prefix_tokens=room - room // 3, suffix_tokens=room // 3)
-    checkpoint: Any = SimpleNamespace(config=config_of(shape), infill=infill)
-    found = footprint(checkpoint, precision, torch.bfloat16)
-    return found.weights / 1e9, found.workspace / 1e9
+
+    def figures(config: ModelConfig) -> tuple[float, float]:
+        checkpoint: Any = SimpleNamespace(config=config, infill=infill)
+        found = footprint(checkpoint, precision, torch.bfloat16)
+        return found.weights / 1e9, found.workspace / 1e9
+
+    weights, work = (deep(lambda config, part=part: figures(config)[part], config_of(shape)) for part in (0, 1))
+    return weights, work
+
+
+def deep(measure: Callable[[ModelConfig], float], config: ModelConfig) -> float:
+    """`measure` of a whole model from models of two and of three layers: every further layer adds the same."""
+    two, three = (measure(msgspec.structs.replace(config, num_layers=layers)) for layers in (2, 3))
+    return two + (config.num_layers - 2) * (three - two)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_memory_is_what_the_engine_computes(name: str) -> None:
     (row,) = [row for row in ROWS if row[0] == name]
-    count = parameter_count(config_of(SHAPES[name][1])) / 1e9
+    count = deep(parameter_count, config_of(SHAPES[name][1])) / 1e9
     expected = [name, f"{count:.2f}B"]
     for precision in ("bfloat16", "int8", "int4"):
         weights, work = needed(name, precision)
