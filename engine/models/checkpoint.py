@@ -25,7 +25,8 @@ from engine.errors import CheckpointError, ConfigError, DlspError, RequestError,
 from engine.models import shards, store
 from engine.models.config import ModelConfig
 from engine.models.families import Facts, Family, InfillDefaults, TokenIds, display_name, recognise
-from engine.models.quantize import QuantizedLinear, outline
+from engine.models.outline import outline
+from engine.models.quantize import QuantizedLinear
 from engine.models.shards import INDEX, PULL_AGAIN, REPAIR, Read, StoredTensor
 from engine.models.transformer import Transformer
 from engine.text.tokenizer import Tokenizer, lookup
@@ -59,8 +60,11 @@ class Checkpoint:
         return self.directory.parent == BUILT_IN
 
     def token_ids(self, find: Callable[[str], int | None]) -> TokenIds:
-        """Special ids, looked up in the tokenizer by `find`."""
-        return self.family.tokens(self.raw, find)
+        """Special ids, looked up in the tokenizer by `find`. Raises CheckpointError where one is missing that the family needs."""
+        try:
+            return self.family.tokens(self.raw, find)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.directory}: {_brief(error)}", error.action or REPAIR) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +127,15 @@ def load_weights(model: Transformer, checkpoint: Checkpoint, report: Callable[[f
     plan = _plan(checkpoint, {name: destination.shape for name, destination in destinations.items()})
     device = model.embed_tokens.weight.device
     reads = [destinations[name].read(tensor, row) for name, row, tensor in plan]
-    shards.stream(reads, report, pinned=device.type == "cuda")
+    with _one_thread() if device.type == "cpu" else contextlib.nullcontext():
+        shards.stream(reads, report, pinned=device.type == "cuda")
 
 
 def verify(directory: Path, hashes: Mapping[str, str] | None = None) -> Iterator[Check]:
     """Look at everything a checkpoint needs, one check at a time: config, tokenizer, index, and every shard to its last byte.
 
-    `hashes` are the SHA-256 of files by name, where they were recorded. What a failed check leaves unknown is not looked at.
+    `hashes` are the SHA-256 of files by name, where they were recorded. What a failed check leaves unknown is not looked at. Up to
+    the check `shapes` only headers are read; files are read whole after it.
     """
     recorded = dict(hashes or {})
     checkpoint: Checkpoint | None = None
@@ -207,6 +213,17 @@ class _Destination:
             return Read(tensor, part, lambda row, block: None)
         # Moved before it is converted: the device converts faster, and only the copy from page-locked memory is fast.
         return Read(tensor, None, lambda row, block: _copy(block.to(part.device), part[row : row + len(block)]))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Reading is the bottleneck. Several threads would meet after each small step, and wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _copy(block: Tensor, to: Tensor) -> None:

@@ -6,14 +6,13 @@ how bytes travel is the business of `transfer`, where models lie that of `store`
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import importlib.metadata
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,39 +20,30 @@ import msgspec
 from huggingface_hub import HfApi
 
 from engine.errors import CheckpointError, DlspError, HostError
-from engine.models import checkpoint, store
+from engine.models import checkpoint, hub_files, store
 from engine.models.families import Facts, recognise
 from engine.models.hub_errors import disk_error, explained
+from engine.models.hub_files import CONFIG, WEIGHTS, is_text, weight_files
 from engine.models.quantize import Precision, weight_bytes
-from engine.models.shards import INDEX, names
+from engine.models.shards import PULL_AGAIN, names
 from engine.models.store import Installed, Manifest, ModelName, StoredFile, size_text
 from engine.models.transfer import PART, Meter, RemoteFile, Source, fetch
 from engine.text.tokenizer import lookup
-
-CONFIG = "config.json"
-WEIGHTS = "*.safetensors"
-TAKEN = ("*.json", "*.txt", "*.model", "*.tiktoken", "README.md", "LICEN[CS]E*", "NOTICE*")
-"""Besides the weights: configs, tokenizers, and what people should read. Never a program, never a pickle."""
-
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-_OTHER_WEIGHTS = ("*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.npz")
-_NOT_TAKEN = ("*.bin.index.json", "*.h5.index.json", "*.msgpack.index.json", store.MANIFEST)
 
 RESERVE_BYTES = 200_000_000
 """What a download leaves free on the disk."""
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "int4")
 
-_KEPT = "The files are kept for a newer dlsp; `dlsp models remove {}` deletes them."
-_CONVERT = "Look for a revision with safetensors files, or convert it to them elsewhere and run `dlsp models use PATH`."
+_AS_PUBLISHED = "The files are as they were published: choose another revision. `dlsp models remove {}` deletes them."
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is about to be downloaded: one commit of a model, `total` bytes, `missing` of which are still to come.
 
-    `resumed` bytes of the weights are there from an earlier attempt.
-    `licence` is what the repository or its family names, `notice` what users must know of it, empty for most.
+    `resumed` bytes of the weights are there from an earlier attempt. `licence` is what the repository or its family names,
+    `notice` what users must know of it, empty for most.
     """
 
     id: str
@@ -97,8 +87,12 @@ def pull(name: ModelName, how: Pull | None = None) -> Installed:
     """
     how = how or Pull()
     root = how.root or store.default_root()
-    repository = _look_up(name, how.source)
+    repository = _look_up(store.in_full(name, root), how.source)
     place = store.place(repository.id, repository.commit, root)
+    known = store.read(place)
+    if known and repository.revision == repository.commit:
+        # Whoever names the commit of a model that is here does not want it to forget its branch.
+        repository = replace(repository, revision=known.manifest.revision)
     staging = store.staging_place(repository.id, repository.commit, root)
     try:
         with store.held(staging):
@@ -106,13 +100,14 @@ def pull(name: ModelName, how: Pull | None = None) -> Installed:
                 whole = _check(place, repository, how)
                 if whole:
                     return whole
+                shutil.rmtree(staging, ignore_errors=True)
                 # From here on nobody finds it, until it is whole again.
                 place.replace(staging)
             staging.mkdir(exist_ok=True)
             try:
                 return _install(repository, staging, place, how)
             except DlspError:
-                if not _matching((path.name for path in staging.iterdir()), (WEIGHTS, WEIGHTS + PART)):
+                if not any(path for pattern in (WEIGHTS, WEIGHTS + PART) for path in staging.glob(pattern)):
                     # Nothing that is worth to be kept, and no business of the user's.
                     shutil.rmtree(staging, ignore_errors=True)
                 raise
@@ -139,19 +134,18 @@ def _look_up(name: ModelName, source: Source) -> _Repository:
             large = sibling.lfs.sha256 if sibling.lfs else ""
             small = "" if large else sibling.blob_id or ""
             files[sibling.rfilename] = RemoteFile(info.id, commit, sibling.rfilename, sibling.size, large, small)
-    every = [sibling.rfilename for sibling in siblings]
-    if not _matching(files, (WEIGHTS,)):
-        raise _no_weights(info.id, every)
-    if CONFIG not in files:
-        raise CheckpointError(f"{info.id} has no {CONFIG}, so it is not a whole model.", "An adapter must be merged into its model first.")
+    hub_files.check(info.id, [sibling.rfilename for sibling in siblings])
     return _Repository(info.id, name.revision or "main", commit, files)
 
 
 def _install(repository: _Repository, staging: Path, place: Path, how: Pull) -> Installed:
     """Download what is missing in `staging`, check it, and move it to `place`."""
-    texts = [file for name, file in repository.files.items() if _is_taken(name)]
+    for path in staging.glob(WEIGHTS):
+        # None counts as whole before it has been checked, least of all one that was taken away because it is damaged.
+        path.replace(path.with_name(path.name + PART))
+    texts = [file for name, file in repository.files.items() if is_text(name)]
     hashes = {file.name: fetch(file, staging, how.source, Meter(0, None)) for file in texts}
-    weights = _shards(repository, staging)
+    weights = [repository.files[name] for name in weight_files(repository.id, repository.files, staging)]
     plan = _plan(repository, staging, (*texts, *weights))
     if how.on_plan:
         how.on_plan(plan)
@@ -159,6 +153,8 @@ def _install(repository: _Repository, staging: Path, place: Path, how: Pull) -> 
     meter = Meter(plan.total, how.on_progress)
     meter.add(sum(file.size for file in texts))
     hashes |= {file.name: fetch(file, staging, how.source, meter) for file in weights}
+    for path in staging.glob(f"*{PART}"):
+        path.unlink()  # somebody else's: what belongs to the model is whole by now
     model = _understood(repository, staging, whole=True)
     manifest = Manifest(
         id=repository.id,
@@ -190,7 +186,7 @@ def _plan(repository: _Repository, staging: Path, files: tuple[RemoteFile, ...])
         notice=model.notice,
         total=sum(file.size for file in files),
         missing=sum(file.size - _present(staging, file) for file in files),
-        resumed=sum(_present(staging, file) for file in files if _matching([file.name], (WEIGHTS,))),
+        resumed=sum(_present(staging, file) for file in files if not is_text(file.name)),
     )
 
 
@@ -207,11 +203,14 @@ def _understood(repository: _Repository, staging: Path, whole: bool) -> checkpoi
         if whole:
             for check in checkpoint.verify(staging):
                 if check.state == "failed":
-                    raise CheckpointError(check.detail, _KEPT.format(repository.id))
+                    raise CheckpointError(check.detail.replace(PULL_AGAIN, "").rstrip(), _AS_PUBLISHED.format(repository.id))
                 if check.name == "shapes":
                     break  # What is left is to read every file again; that has just been done.
     except CheckpointError as error:
-        raise type(error)(str(error.args[0]).replace(str(staging), repository.id), error.action) from error
+        said = str(error.args[0]).replace(str(staging), repository.id)
+        if repository.id not in said:
+            said = f"{repository.id}: {said}"
+        raise type(error)(said, error.action or "`dlsp models` lists the families that dlsp knows.") from error
     return model
 
 
@@ -238,24 +237,6 @@ def _check(place: Path, repository: _Repository, how: Pull) -> Installed | None:
     return store.write(place, msgspec.structs.replace(model.manifest, revision=repository.revision, pulled=time.time()))
 
 
-def _shards(repository: _Repository, staging: Path) -> list[RemoteFile]:
-    """The weight files that belong together: those the index names, or the one there is."""
-    found = _matching(repository.files, (WEIGHTS,))
-    if INDEX in repository.files:
-        try:
-            wanted = sorted(set(json.loads((staging / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{repository.id}: {INDEX} is not a valid shard index.", "Name another revision.") from error
-        missing = [name for name in wanted if name not in found]
-        if missing:
-            raise CheckpointError(
-                f"{repository.id} is not complete: {INDEX} names {missing[0]}, which the repository does not have.",
-                "Name another revision.",
-            )
-        return [repository.files[name] for name in wanted]
-    return [repository.files[name] for name in (["model.safetensors"] if "model.safetensors" in found else found)]
-
-
 def _check_space(plan: Plan, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if plan.missing and plan.missing + RESERVE_BYTES > free:
@@ -280,22 +261,3 @@ def _present(folder: Path, file: RemoteFile) -> int:
         if path.is_file():
             return min(path.stat().st_size, file.size)
     return 0
-
-
-def _no_weights(model: str, names: list[str]) -> CheckpointError:
-    pickles, others = _matching(names, PICKLES), _matching(names, _OTHER_WEIGHTS)
-    if pickles:
-        return CheckpointError(
-            f"{model} has its weights only as pickle files ({pickles[0]}), which can run code when they are read.", _CONVERT
-        )
-    if others:
-        return CheckpointError(f"{model} has no safetensors files, only {others[0]}, which dlsp does not read.", _CONVERT)
-    return CheckpointError(f"{model} has no weights: no safetensors file at the top of the repository.", "Check the name of the model.")
-
-
-def _is_taken(name: str) -> bool:
-    return bool(_matching([name], TAKEN)) and not _matching([name], _NOT_TAKEN)
-
-
-def _matching(names: Iterable[str], patterns: tuple[str, ...]) -> list[str]:
-    return sorted(name for name in names if any(fnmatch.fnmatchcase(name.rpartition("/")[2], pattern) for pattern in patterns))

@@ -65,7 +65,8 @@ def explain(error: Exception, name: ModelName, url: str, file: str = "") -> Dlsp
         )
     if isinstance(error, RevisionNotFoundError):
         return CheckpointError(
-            f"{name.id} has no revision {name.revision!r}.", f"Leave it away to get the latest, or name a branch, tag or commit of {page}."
+            f"{name.id} has no revision {name.revision!r}.",
+            f"Leave it away to get the latest, or name a branch, a tag or a commit (in full) of {page}.",
         )
     if isinstance(error, DisabledRepoError):
         return CheckpointError(f"{name.id} has been withdrawn from the hub.", "Choose another model; `dlsp models` lists the families.")

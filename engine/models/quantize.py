@@ -11,16 +11,16 @@ figures are in docs/log.md. What is won is memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from engine.models.config import ModelConfig
+from engine.models.outline import outline
 from engine.models.transformer import Transformer
 
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
@@ -31,17 +31,18 @@ Quantization = Literal["", "int8", "int4"]
 COMPUTE_DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 SCRATCH_ELEMENTS = 1 << 24
-"""Weights dequantized at a time: enough for an efficient product, and at 16 bits about what a large GPU's cache holds."""
+"""Weights dequantized at a time: enough for an efficient product, few enough for memory to be used again rather than asked for.
+At 16 bits they take about what the cache of a large GPU holds."""
 
-CPU_BLOCK = 1 << 19
-"""On a CPU the steps of dequantizing go over this many weights at a time, which its cache holds: three times as fast."""
+STORE_BLOCK = 1 << 19
+"""On a CPU this many weights are quantized at a time, which its cache holds; `load_weights` lets one thread do it."""
 
 GROUPS = (128, 64, 32, 16)
 """Weights along the input that share a 4-bit scale: the first of these that divides the input width."""
 
 
 class QuantizedLinear(nn.Module, ABC):
-    """Takes the place of an `nn.Linear`. Given memory by `allocate`, filled by `store`.
+    """Takes the place of an `nn.Linear`. Filled by `store` once it has memory; `attach_scratch` must have been called on its network.
 
     All layers of a network share one scratch buffer, so only one pass may run at a time.
     """
@@ -74,19 +75,13 @@ class QuantizedLinear(nn.Module, ABC):
         for start in range(0, self.out_features, step):
             stop = min(start + step, self.out_features)
             piece = self.scratch[: (stop - start) * self.in_features].view(-1, self.in_features)
-            for low in range(0, stop - start, self._lines()):
-                high = min(low + self._lines(), stop - start)
-                self.write(start + low, start + high, piece[low:high])
+            self.write(start, stop, piece)
             parts.append(F.linear(x, piece, None if self.bias is None else self.bias[start:stop]))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def _lines(self) -> int:
-        """Outputs to treat at once."""
-        return max(1, CPU_BLOCK // self.in_features) if self.scratch.device.type == "cpu" else self.out_features
-
     def _pieces(self, row: int, block: Tensor, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
         """A block on the device in float32, cut so that intermediate copies stay small."""
-        step = max(1, CPU_BLOCK // self.in_features) if device.type == "cpu" else len(block)
+        step = max(1, STORE_BLOCK // self.in_features) if device.type == "cpu" else len(block)
         for low in range(0, len(block), step):
             piece = block[low : low + step].to(device).float()
             yield slice(row + low, row + low + len(piece)), piece
@@ -107,9 +102,10 @@ class Int8Linear(QuantizedLinear):
     def store(self, row: int, block: Tensor) -> None:
         for rows, piece in self._pieces(row, block, self.levels.device):
             # The scale is rounded to its format first and the levels are chosen for the rounded one.
-            scale = _nonzero((piece.abs().amax(dim=1, keepdim=True) / 127).to(self.scale.dtype))
+            largest = torch.maximum(piece.amax(dim=1, keepdim=True), -piece.amin(dim=1, keepdim=True))
+            scale = _nonzero((largest / 127).to(self.scale.dtype))
             self.scale[rows] = scale
-            self.levels[rows] = piece.div_(scale.float()).round_().clamp_(-127, 127).to(torch.int8)
+            self.levels[rows] = piece.div(scale.float()).round_().clamp_(-127, 127).to(torch.int8)
 
     def write(self, start: int, stop: int, out: Tensor) -> None:
         out.copy_(self.levels[start:stop]).mul_(self.scale[start:stop])
@@ -141,7 +137,7 @@ class Int4Linear(QuantizedLinear):
             offset = low.to(self.offset.dtype)
             scale = _nonzero(((high - offset.float()) / 15).to(self.scale.dtype))
             self.scale[rows], self.offset[rows] = scale, offset
-            levels = grouped.sub_(offset.float()).div_(scale.float()).round_().clamp_(0, 15).to(torch.uint8)
+            levels = grouped.sub(offset.float()).div_(scale.float()).round_().clamp_(0, 15).to(torch.uint8)
             first, second = levels.chunk(2, dim=2)
             self.levels[rows] = first | (second << 4)
 
@@ -155,11 +151,13 @@ class Int4Linear(QuantizedLinear):
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """Passes to be made: `batch` rows of `rows` tokens each, of which `scored` get logits."""
+    """Passes to be made: `batch` prompts of `rows` tokens each. `scored` tokens get logits that are kept until all passes are
+    made, `sampled` of them at a time are compared in float32."""
 
     rows: int = 2048
     batch: int = 1
     scored: int = 128
+    sampled: int = 128
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,34 +189,17 @@ def quantize(network: Transformer, kind: Quantization) -> None:
                 setattr(parent, name, Int4Linear(child, group))
 
 
-def allocate(network: Transformer, device: torch.device | str) -> None:
-    """Give a network made by `outline` memory on `device`: weights that are not filled yet, and the scratch of quantized layers."""
-    made: dict[int, nn.Parameter] = {}  # a shared weight stays shared
-    layers: list[QuantizedLinear] = []
-    for module in network.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            if id(parameter) not in made:
-                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
-                made[id(parameter)] = nn.Parameter(empty, requires_grad=False)
-            setattr(module, name, made[id(parameter)])
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device=device))
-        if isinstance(module, QuantizedLinear):
-            layers.append(module)
+def attach_scratch(network: Transformer) -> None:
+    """Give the quantized layers of `network`, which is on its device by now, the buffer that they share."""
+    layers = [module for module in network.modules() if isinstance(module, QuantizedLinear)]
     if not layers:
         return
     widest = max(layer.in_features for layer in layers)
     largest = max(layer.in_features * layer.out_features for layer in layers)
-    dtype = network.embed_tokens.weight.dtype
-    scratch = torch.empty(max(widest, min(SCRATCH_ELEMENTS, largest)), dtype=dtype, device=device)
+    like = network.embed_tokens.weight
+    scratch = torch.empty(max(widest, min(SCRATCH_ELEMENTS, largest)), dtype=like.dtype, device=like.device)
     for layer in layers:
         layer.scratch = scratch
-
-
-def outline(config: ModelConfig) -> Transformer:
-    """The network without memory for its weights, to be counted, or to be given memory with `allocate`."""
-    with torch.device("meta"), _NoInitialValues():
-        return Transformer(config)
 
 
 def parameter_count(config: ModelConfig) -> int:
@@ -237,8 +218,9 @@ def weight_bytes(config: ModelConfig, precision: Precision, compute: torch.dtype
 def memory_needed(config: ModelConfig, precision: Precision, work: Work | None = None, compute: torch.dtype = torch.bfloat16) -> Footprint:
     """What passes of a given size need.
 
-    The workspace is an upper estimate: activations of one layer, keys and values of all, the attention mask, the logits in
-    float32 beside those in the model's own format, and the scratch buffer of quantized layers.
+    The workspace is an upper estimate: activations of one layer, keys and values (of all layers, where a model keeps them),
+    the attention mask, the logits, four float32 copies of those that are sampled at a time, and the scratch buffer of
+    quantized layers.
     """
     work = work or Work()
     dtype = COMPUTE_DTYPES.get(precision, compute)
@@ -247,23 +229,12 @@ def memory_needed(config: ModelConfig, precision: Precision, work: Work | None =
     if config.moe is not None:
         inner = max(inner, 2 * (config.moe.experts_per_token * config.moe.expert_size + config.moe.shared_size))
     row = (4 * config.hidden_size + 2 * heads + 2 * inner) * dtype.itemsize + (3 * config.hidden_size + heads) * 4
-    row += 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
-    scored = work.scored * config.vocab_size * (dtype.itemsize + 2 * 4)
+    kept_layers = 1 if config.attention == "full" else config.num_layers
+    row += 2 * kept_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
+    logits = config.vocab_size * (work.scored * dtype.itemsize + work.sampled * 4 * 4)
     scratch = SCRATCH_ELEMENTS * dtype.itemsize if precision in ("int8", "int4") else 0
-    workspace = work.batch * (work.rows * row + work.rows**2 * dtype.itemsize + scored) + scratch
+    workspace = work.batch * (work.rows * row + work.rows**2 * dtype.itemsize) + logits + scratch
     return Footprint(weights=weight_bytes(config, precision, compute), workspace=workspace)
-
-
-class _NoInitialValues(TorchFunctionMode):
-    """Leaves tensors without memory as they are made. To fill them torch would first import a second of modules."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        if func in (nn.init.normal_, nn.init.kaiming_uniform_, nn.init.uniform_):
-            return args[0] if args else given["tensor"]
-        return (torch.empty if func is torch.randn else func)(*args, **given)
 
 
 def _nonzero(scale: Tensor) -> Tensor:

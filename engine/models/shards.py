@@ -196,9 +196,9 @@ def _block_rows(read: Read, block_bytes: int) -> int:
 
 
 def _read_ahead(file: BinaryIO) -> None:
-    """Tell the system that the file is read from front to back. Only some systems listen."""
+    """Tell the system that the whole file is wanted, so that it reads on while we copy. Only some systems listen."""
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _stored(name: str, path: Path, facts: dict, base: int) -> StoredTensor:

@@ -202,6 +202,16 @@ def interrupted(root: Path | None = None) -> list[Interrupted]:
     return found
 
 
+def in_full(wanted: ModelName, root: Path | None = None) -> ModelName:
+    """The name with its commit in full, where it begins one that is known here: hubs do not take the short form."""
+    if not _is_commit(wanted.revision):
+        return wanted
+    known = [(model.manifest.id, model.manifest.commit) for model in installed(root)]
+    known += [(partial.id, partial.commit) for partial in interrupted(root)]
+    commits = (commit for model, commit in known if _same(model, wanted.id) and commit.startswith(wanted.revision))
+    return ModelName(id=wanted.id, revision=next(commits, wanted.revision))
+
+
 def remove(name: str, root: Path | None = None) -> int:
     """Delete every revision that a name fits, and its unfinished downloads; returns the bytes that are free now.
 
@@ -219,6 +229,8 @@ def remove(name: str, root: Path | None = None) -> int:
     for folder in begun:
         with held(folder):
             freed += _delete(folder, root)
+    with suppress(OSError):
+        (root / STAGING).rmdir()
     return freed
 
 
@@ -286,9 +298,8 @@ def _delete(folder: Path, root: Path) -> int:
         ) from error
     for left in (root / STAGING).glob("removed-*"):  # by a removal that was interrupted
         shutil.rmtree(left, ignore_errors=True)
-    for empty in (folder.parent, root / STAGING):
-        with suppress(OSError):  # not empty, and so not to be removed
-            empty.rmdir()
+    with suppress(OSError):  # other revisions are in it
+        folder.parent.rmdir()
     return size
 
 

@@ -231,4 +231,4 @@ def _stream(file: RemoteFile, source: Source, span: str) -> Iterator[tuple[int, 
     url = hf_hub_url(file.model, file.name, revision=file.commit, endpoint=source.endpoint)
     with get_session().stream("GET", url, headers=headers, timeout=source.timeout) as response:
         hf_raise_for_status(response)
-        yield response.status_code, response.iter_bytes(_CHUNK)
+        yield response.status_code, response.iter_bytes()

@@ -19,14 +19,16 @@ from engine.api import Fill, Finish, InfillRequest, InfillResult, Timings
 from engine.diffusion.canvas import Canvas
 from engine.diffusion.length import cut_lines
 from engine.diffusion.sampler import Vocabulary
-from engine.errors import CheckpointError, RequestError
+from engine.errors import RequestError
 from engine.models import checkpoint as checkpoints
 from engine.models.families import TokenIds
 from engine.models.transformer import Transformer
 from engine.runtime.decoding import resolve
 from engine.runtime.device import Placement, place
-from engine.runtime.fill import Attempt, Filled, InPlaceFiller, Job, RollingFiller, Tools, Watch
+from engine.runtime.fill import Attempt, Filled, Filler, Job, Tools, Watch
+from engine.runtime.in_place import InPlaceFiller
 from engine.runtime.loading import load_network
+from engine.runtime.rolling import RollingFiller
 from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, SplitRunner, full_logits
 from engine.text.healing import ForcedStart
 from engine.text.prompt import Layout, Prompt, Spot, build
@@ -80,10 +82,7 @@ class Engine:
         self.fallback_reason = placement.fallback_reason
         self.network, self.tokenizer = network, tokenizer
         self.defaults = checkpoint.infill
-        try:
-            self.token_ids: TokenIds = checkpoint.token_ids(tokenizer.special_id)
-        except CheckpointError as error:
-            raise CheckpointError(f"{checkpoint.directory}: {error}", checkpoints.REPAIR) from error
+        self.token_ids: TokenIds = checkpoint.token_ids(tokenizer.special_id)
         ids = self.token_ids
         pieces = tokenizer.token_bytes
         self._tools = Tools(
@@ -100,8 +99,8 @@ class Engine:
             line_ends=lambda tokens: tokenizer.decode_bytes(tokens).count(b"\n"),
         )
         attention, slots = network.config.attention, self.defaults.canvas
-        self._filler: InPlaceFiller | RollingFiller
-        self._plain: InPlaceFiller | RollingFiller
+        self._filler: Filler
+        self._plain: Filler
         if attention == "full":
             self._filler = self._plain = InPlaceFiller(InPlaceRunner(network, ids), self._tools)
         else:
@@ -130,13 +129,8 @@ class Engine:
         placement = place(device, dtype)
         if threads:
             torch.set_num_threads(threads)
-        tokenizer = Tokenizer.from_folder(checkpoint.directory)
-        if tokenizer.vocab_size > checkpoint.config.vocab_size:
-            raise CheckpointError(
-                f"{checkpoint.directory}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {checkpoint.config.vocab_size}.",
-                checkpoints.REPAIR,
-            )
-        network = load_network(checkpoint, placement, on_progress)
+        tokenizer = checkpoints.tokenizer_of(checkpoint)
+        network = load_network(checkpoint, placement, on_progress, tokenizer)
         engine = cls(checkpoint, network, tokenizer, placement)
         engine.infill(InfillRequest(prefix="x = ", suffix="\n"))  # the first pass allocates and picks kernels
         return engine
@@ -184,7 +178,7 @@ class Engine:
     def _infill(
         self,
         request: InfillRequest,
-        filler: InPlaceFiller | RollingFiller,
+        filler: Filler,
         cancelled: Callable[[], bool] | None,
         on_step: Callable[[CanvasView], None] | None,
     ) -> InfillResult:

@@ -1,6 +1,6 @@
-"""Fillers take a prompt with gaps to finished drafts: all gaps jointly where masks stand in place, else one after another.
+"""What both fillers have in common: jobs and answers, alternatives, drafts that are kept in part, and the run that can be stopped.
 
-They choose canvases and length rules, run the denoise loop, and stop it when asked to. They know tokens, not text.
+A filler takes a prompt with gaps to attempts at filling them; `in_place` and `rolling` are the two. Tokens are known here, not text.
 """
 
 from __future__ import annotations
@@ -8,18 +8,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from torch import Tensor
 
 from engine.api import Finish
 from engine.diffusion.canvas import Canvas
 from engine.diffusion.denoise import Constraint, Draft, Forward, Region, branches, commit_first, denoise, redraft
-from engine.diffusion.length import EndToken, Exact, ExpandDelete, LengthRule, candidates, preference, probe_sizes
-from engine.diffusion.sampler import Rules, Sampler, Vocabulary, Wanted
+from engine.diffusion.sampler import Sampler, Vocabulary
 from engine.models.families import TokenIds
-from engine.runtime.decoding import HYPOTHETICAL, Options
-from engine.runtime.runner import InPlaceRunner, RollingRunner
+from engine.runtime.decoding import Options
 from engine.text.prompt import Prompt, Spot
 
 
@@ -87,189 +86,15 @@ class Tools:
         return Canvas(size, self.ids.mask, self.ids.end, tokens)
 
 
-class InPlaceFiller:
-    """Masks stand where the text will stand, and all gaps are denoised jointly."""
-
-    def __init__(self, runner: InPlaceRunner, tools: Tools) -> None:
-        self._runner, self._tools = runner, tools
+class Filler(Protocol):
+    """Fills the gaps of a prompt."""
 
     def fill(self, job: Job) -> list[Attempt]:
-        """Attempts, best first; as many as were asked for where there are so many different ones."""
-        options, watch, spots = job.options, job.watch, job.prompt.spots
-        stopped = watch.stopped()
-        if stopped:
-            return [[Filled([], 1.0, stopped) for _ in spots]]
-        forward = self._runner.open(job.prompt.texts, watch.passed)
-        hypotheses = self._sizes(forward, job) if options.length in HYPOTHETICAL else [[options.slots] * len(spots)]
-        drafts = [
-            Draft([self._region(spot, options, size) for spot, size in zip(spots, sizes, strict=True)], self._tools.sampler(options))
-            for sizes in hypotheses
-        ]
-        for draft in drafts:
-            _redraft(forward, draft, spots)
-        tried = len(drafts)
-        drafts += _alternatives(forward, drafts[0], options, self._tools)
-        finish = _run(forward, drafts, self._tools, options, watch)
-        attempts = [_attempt(draft, finish, spots) for draft in drafts]
-        order = self._preferred(job, attempts[:tried]) if tried > 1 and finish == "complete" else list(range(tried))
-        return [attempts[i] for i in order] + sorted(attempts[tried:], key=lambda a: -_likelihood(a))
-
-    def _region(self, spot: Spot, options: Options, size: int) -> Region:
-        rule = self._rule(spot, options)
-        if isinstance(rule, ExpandDelete):
-            size = min(size, rule.max_slots)
-        if spot.draft is not None:
-            return Region(self._tools.canvas(0, spot.draft.ids), rule, b"", spot.max_lines == 1)
-        return Region(self._tools.canvas(size), rule, spot.forced, spot.max_lines == 1)
-
-    def _rule(self, spot: Spot, options: Options) -> LengthRule:
-        ids = self._tools.ids
-        if options.length == "expand-delete":
-            assert ids.expand is not None, "resolve() refuses the policy without an expand token"
-            return ExpandDelete(ids.expand, ids.end, max(spot.room, len(spot.draft.ids) if spot.draft else 0))
-        if options.length == "end-token" and spot.draft is None:
-            return EndToken(ids.end, options.slots, spot.room)
-        return Exact()
-
-    def _sizes(self, forward: Forward, job: Job) -> list[list[int]]:
-        """For each hypothesis the size of every canvas: one batched pass over all-mask canvases of every size worth trying."""
-        spots, options = job.prompt.spots, job.options
-        probes = [probe_sizes(spot.room, spot.max_lines == 1, max(1, len(spot.taken))) for spot in spots]
-        rounds = max(map(len, probes))
-        # Shorter lists repeat their last size, so that one batch serves all gaps.
-        tried = [[sizes[min(i, len(sizes) - 1)] for sizes in probes] for i in range(rounds)]
-        sampler = Sampler(self._tools.vocabulary, Wanted(entropy=True))
-        scores = forward([[[self._tools.ids.mask] * size for size in sizes] for sizes in tried])
-        chosen: list[list[int]] = []
-        for index, (spot, sizes) in enumerate(zip(spots, probes, strict=True)):
-            confidence, negentropy = [], []
-            for row in range(len(sizes)):
-                size = sizes[row]
-                one_line = 0 if spot.max_lines == 1 else size
-                proposal = sampler.propose(scores[row][index], Rules(one_line_from=one_line, end_from=size))
-                confidence.append(sum(proposal.confidence) / size)
-                negentropy.append(-sum(proposal.entropy) / size)
-            chosen.append(candidates(sizes, options.length, confidence, negentropy))
-        return [[sizes[min(k, len(sizes) - 1)] for sizes in chosen] for k in range(max(map(len, chosen)))]
-
-    def _preferred(self, job: Job, attempts: list[Attempt]) -> list[int]:
-        """Numbers of the hypotheses, best first."""
-        drafts = [[filled.tokens for filled in attempt] for attempt in attempts]
-        found = self._runner.suffix_logprobs(job.prompt.texts, drafts, job.watch.passed)
-        suffix: Sequence[float | None] = found or [None] * len(attempts)
-        scores = [preference(_mean_logprob(a), s) for a, s in zip(attempts, suffix, strict=True)]
-        return sorted(range(len(attempts)), key=lambda i: -scores[i])
+        """Attempts, best first: one, and as many more as were asked for and can be had."""
+        ...
 
 
-@dataclass(slots=True)
-class _Piece:
-    """One gap under way: its tokens so far, what is still forced, and what is left of its draft; `finish` None: goes on."""
-
-    forced: bytes
-    draft: list[int] | None
-    tokens: list[int] = field(default_factory=list)
-    likelihood: float = 1.0
-    finish: Finish | None = None
-
-
-class RollingFiller:
-    """Gaps one after another, each canvas by canvas: for models whose context cannot see masks, or only those before it.
-
-    A later gap sees what was filled in before it; an earlier one sees of a later gap only its draft.
-    """
-
-    def __init__(self, runner: RollingRunner, tools: Tools) -> None:
-        self._runner, self._tools = runner, tools
-
-    def fill(self, job: Job) -> list[Attempt]:
-        """Attempts, best first. Alternatives differ in the first gap, the later ones follow from it."""
-        attempts: list[Attempt] = [[]]
-        for number in range(len(job.prompt.spots)):
-            attempts = [[*attempt, filled] for attempt in attempts for filled in self._gap(job, attempt, number)]
-        return attempts[:1] + sorted(attempts[1:], key=lambda a: -_likelihood(a))
-
-    def _gap(self, job: Job, filled: Attempt, number: int) -> list[Filled]:
-        """One gap filled after the gaps that are `filled`; for the first one with its alternatives."""
-        spot = job.prompt.spots[number]
-        begun = _Piece(spot.forced, None) if spot.draft is None else _Piece(b"", list(spot.draft.ids))
-        pieces = self._canvas(job, filled, begun, job.options.alternatives if number == 0 else 1)
-        out = []
-        for piece in pieces:
-            while piece.finish is None:
-                (piece,) = self._canvas(job, filled, piece, 1)
-            if piece.finish in ("complete", "length"):
-                out.append(Filled(piece.tokens, piece.likelihood, piece.finish))
-            else:
-                out.append(_unfinished(spot, piece.tokens, piece.likelihood, piece.finish))
-        return out
-
-    def _canvas(self, job: Job, filled: Attempt, piece: _Piece, alternatives: int) -> list[_Piece]:
-        """The piece with one canvas more, and its alternatives."""
-        options, watch, spot = job.options, job.watch, job.prompt.spots[len(filled)]
-        stopped = watch.stopped()
-        if stopped:
-            piece.finish = stopped
-            return [piece]
-        before, behind = _context(job.prompt, filled)
-        later = piece.draft[self._runner.slots :] if piece.draft and self._runner.slots else []
-        opened = self._runner.open(job.document, before + piece.tokens, later + behind)
-        watch.forwards += opened.forwards
-        watch.reused += opened.reused if not (filled or piece.tokens) else 0
-        forward = _counted(opened.forward, watch)
-        region = self._region(spot, options, piece, opened.slots)
-        drafts = [Draft([region], self._tools.sampler(options))]
-        _redraft(forward, drafts[0], [spot], len(piece.tokens))
-        if alternatives > 1:
-            drafts += _alternatives(forward, drafts[0], options, self._tools)
-        finish = _run(forward, drafts, self._tools, options, watch, piece.tokens)
-        return [self._grown(job, spot, piece, draft.regions[0], finish) for draft in drafts]
-
-    def _region(self, spot: Spot, options: Options, piece: _Piece, slots: int) -> Region:
-        """The next canvas of a gap. What is known of it stands in it: its part of the draft, and the end where the length is
-        fixed or the draft is over."""
-        ids = self._tools.ids
-        rule: LengthRule = EndToken(ids.end)
-        tokens = [ids.mask] * slots
-        if piece.draft is not None:
-            tokens = piece.draft[:slots]
-            tokens += [ids.end] * (slots - len(tokens))
-        if options.length == "fixed":
-            rule = Exact()
-            if piece.draft is None:
-                left = options.slots - len(piece.tokens)
-                tokens[left:] = [ids.end] * (slots - left)
-        return Region(self._tools.canvas(slots, tokens), rule, piece.forced, spot.max_lines == 1)
-
-    def _grown(self, job: Job, spot: Spot, piece: _Piece, region: Region, finish: Finish) -> _Piece:
-        """The piece with what a canvas has added."""
-        canvas, content = region.canvas, region.canvas.content()
-        draft = piece.draft[canvas.size :] if piece.draft is not None else None
-        grown = _Piece(region.forced, draft, piece.tokens + content, piece.likelihood * canvas.likelihood())
-        lines = self._tools.line_ends(grown.tokens) - spot.forced.count(b"\n") if spot.max_lines > 1 else 0
-        if not region.done:
-            grown.finish = finish
-        elif canvas.end < canvas.size or (job.options.length == "fixed" and len(grown.tokens) >= job.options.slots):
-            grown.finish = "complete"
-        elif len(grown.tokens) >= spot.room:
-            grown.finish = "length"
-        elif spot.max_lines > 1 and lines >= spot.max_lines:
-            grown.finish = "complete"
-        return grown
-
-
-def _context(prompt: Prompt, filled: Attempt) -> tuple[list[int], list[int]]:
-    """What stands before and behind the gap that comes after the `filled` ones."""
-    number = len(filled)
-    before = list(prompt.texts[0])
-    for done, text in zip(filled, prompt.texts[1:], strict=False):
-        before += [*done.tokens, *text]
-    behind = list(prompt.texts[number + 1])
-    for spot, text in zip(prompt.spots[number + 1 :], prompt.texts[number + 2 :], strict=True):
-        behind += [*(spot.taken if spot.draft is None else spot.draft.ids), *text]
-    return before, behind
-
-
-def _alternatives(forward: Forward, first: Draft, options: Options, tools: Tools) -> list[Draft]:
+def alternatives(forward: Forward, first: Draft, options: Options, tools: Tools) -> list[Draft]:
     """Further drafts: sampled with other seeds, or, greedily, begun with another token in the first open gap."""
     count = options.alternatives - 1
     if count < 1 or first.done:
@@ -286,7 +111,7 @@ def _alternatives(forward: Forward, first: Draft, options: Options, tools: Tools
     return drafts
 
 
-def _redraft(forward: Forward, draft: Draft, spots: Sequence[Spot], before: int = 0) -> None:
+def open_drafts(forward: Forward, draft: Draft, spots: Sequence[Spot], before: int = 0) -> None:
     """Open the share of each draft that its spot asks for. What healing took back stays: its tokens are fixed, and one that
     begins with a part of it is only replaced by one that does too. `before` tokens of the gap stand in earlier canvases."""
     for region, spot in zip(draft.regions, spots, strict=True):
@@ -303,7 +128,7 @@ def _copies(draft: Draft) -> list[Region]:
     return [replace(region, canvas=region.canvas.copy()) for region in draft.regions]
 
 
-def _counted(forward: Forward, watch: Watch) -> Forward:
+def counted(forward: Forward, watch: Watch) -> Forward:
     """`forward`, counting its calls: one batch is one pass."""
 
     def counted(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
@@ -313,7 +138,7 @@ def _counted(forward: Forward, watch: Watch) -> Forward:
     return counted
 
 
-def _run(forward: Forward, drafts: list[Draft], tools: Tools, options: Options, watch: Watch, before: Sequence[int] = ()) -> Finish:
+def run(forward: Forward, drafts: list[Draft], tools: Tools, options: Options, watch: Watch, before: Sequence[int] = ()) -> Finish:
     """Take denoise steps until every draft is done or the request is stopped. `before` are finished tokens of the same gap."""
     for _ in denoise(forward, drafts, options.plan, tools.constraint):
         watch.steps += 1
@@ -326,27 +151,11 @@ def _run(forward: Forward, drafts: list[Draft], tools: Tools, options: Options, 
     return "complete"
 
 
-def _attempt(draft: Draft, finish: Finish, spots: Sequence[Spot]) -> Attempt:
-    attempt = []
-    for region, spot in zip(draft.regions, spots, strict=True):
-        canvas = region.canvas
-        if not region.done:
-            attempt.append(_unfinished(spot, canvas.content(), canvas.likelihood(), finish))
-            continue
-        full = isinstance(region.length, EndToken) and canvas.end == canvas.size >= spot.room
-        attempt.append(Filled(canvas.content(), canvas.likelihood(), "length" if full else "complete"))
-    return attempt
-
-
-def _unfinished(spot: Spot, tokens: list[int], likelihood: float, finish: Finish) -> Filled:
+def unfinished(spot: Spot, tokens: list[int], likelihood: float, finish: Finish) -> Filled:
     """What a gap that was stopped holds: what is certain from the left, or its draft as it was, of which nothing may be lost."""
     return Filled(tokens, likelihood, finish) if spot.draft is None else Filled(list(spot.draft.ids), 1.0, finish)
 
 
-def _likelihood(attempt: Attempt) -> float:
+def likelihood(attempt: Attempt) -> float:
+    """The probability of all that an attempt says."""
     return math.prod(filled.likelihood for filled in attempt)
-
-
-def _mean_logprob(attempt: Attempt) -> float:
-    tokens = sum(len(filled.tokens) for filled in attempt)
-    return math.log(max(_likelihood(attempt), 1e-300)) / max(1, tokens)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from engine.diffusion.length import PROBES
 from engine.errors import CheckpointError, DeviceError
 from engine.models import checkpoint as checkpoints
 from engine.models.checkpoint import Checkpoint
@@ -26,7 +27,9 @@ from engine.models.quantize import (
 )
 from engine.models.self_test import TRIVIAL, self_test
 from engine.models.transformer import Transformer
+from engine.runtime.decoding import HYPOTHETICAL
 from engine.runtime.device import Placement, free_memory
+from engine.runtime.runner import PASS_ROWS
 from engine.text.tokenizer import Tokenizer
 
 SMALL = 500_000_000
@@ -34,9 +37,6 @@ SMALL = 500_000_000
 
 HOLE = 128
 """Tokens that a prompt may become longer by: the slots of the hole and the marks around the prompt."""
-
-LENGTHS = 12
-"""Canvases of different lengths that are looked at in one batch by the policies that compare lengths."""
 
 _GPU_RESERVE = 300_000_000
 _TRIAL = 1024
@@ -75,8 +75,10 @@ def fill_network(checkpoint: Checkpoint, placement: Placement, report: Callable[
 def footprint(checkpoint: Checkpoint, precision: Precision, compute: torch.dtype) -> Footprint:
     """Bytes that a checkpoint needs with its own length policy and the longest prompt that its defaults allow."""
     infill = checkpoint.infill
-    batch = LENGTHS if infill.length in ("hypotheses", "calibrated", "entropy-fit") else 1
-    work = Work(rows=infill.prefix_tokens + infill.suffix_tokens + HOLE, batch=batch, scored=HOLE)
+    rows = infill.prefix_tokens + infill.suffix_tokens + HOLE
+    work = Work(rows=rows, scored=HOLE, sampled=HOLE)
+    if infill.length in HYPOTHETICAL:
+        work = Work(rows=rows, batch=max(1, min(len(PROBES), PASS_ROWS // rows)), scored=sum(PROBES), sampled=max(PROBES))
     return memory_needed(checkpoint.config, precision, work, compute)
 
 

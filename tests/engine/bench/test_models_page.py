@@ -138,7 +138,7 @@ def test_memory_is_what_the_engine_computes(name: str) -> None:
         ("Dream-org/DreamOn-v0-7B", "DreamOn 7B"),
         ("Dream-org/Dream-Coder-v0-Instruct-7B", "Dream, Dream-Coder, DiffuCoder 7B"),
         ("radicalnumerics/RND1-Base-0910", "RND1 30B-A3B"),
-        ("dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-mdlm-v0.1", "a2d Qwen2.5-Coder 0.5B"),
+        ("fredzzp/open-dcoder-0.5B", "Open-dCoder 0.5B"),
     ],
 )
 def test_what_is_recommended_fits(identifier: str, name: str) -> None:
