@@ -22,12 +22,12 @@ from dlsp.context.exclude import SECRETS
 from dlsp.settings import Options, Settings, read_file, resolve, user_file
 from engine.api import InfillRequest
 from engine.config import EngineConfig
-from engine.errors import DlspError
+from engine.errors import CheckpointError, DlspError
 
 State = Literal["pass", "warn", "fail"]
 
 REINSTALL = "pip install --force-reinstall dlsp"
-LIBRARIES = ("pygls", "msgspec", "httpx", "starlette", "uvicorn", "tokenizers", "safetensors")
+LIBRARIES = ("pygls", "msgspec", "httpx", "starlette", "uvicorn", "tokenizers", "safetensors", "huggingface-hub")
 OTHER_EDITORS = {
     "code": "VS Code",
     "codium": "VSCodium",
@@ -87,6 +87,7 @@ def examine(plan: Plan) -> Iterator[Check]:
         yield _guarded("model", lambda: _model(config))
         if plan.load:
             yield _guarded("infill", lambda: _fill(config))
+    yield _guarded("pulled models", _pulled_models)
     yield _guarded("runtime folder", _runtime_folder)
     yield _guarded("engine host", _hosts)
     yield from _editors()
@@ -167,15 +168,52 @@ def _device(config: EngineConfig) -> Check:
 
 
 def _model(config: EngineConfig) -> Check:
-    from engine.models import checkpoint
-    from engine.text.tokenizer import Tokenizer
+    from engine.models import checkpoint, store
 
-    facts = checkpoint.read(checkpoint.find(config.model))
-    files = set(checkpoint.shards(facts.directory).values())
-    tokenizer = Tokenizer(facts.directory / "tokenizer.json")
-    facts.token_ids(tokenizer.special_id)
-    size = sum(path.stat().st_size for path in files)
-    return Check(name="model", state="pass", detail=f"{facts.name}: {len(files)} weight files, {size / 1e6:.1f} MB, {facts.directory}")
+    folder = checkpoint.find(config.model)
+    pulled = store.read(folder)
+    fix = f"dlsp models pull {pulled.name}" if pulled else ""
+    try:
+        missing = pulled.damaged() if pulled else []
+        if missing:
+            raise CheckpointError(f"{folder}: {', '.join(missing)} is missing or not whole.")
+        facts = checkpoint.read(folder)
+        look_at_files(folder)
+    except CheckpointError as error:
+        return Check(name="model", state="fail", detail=str(error.args[0]), fix=fix or error.action or "dlsp models use nano")
+    size = store.size_text(sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+    detail = f"{pulled.name if pulled else facts.name}: family {facts.family.name}, {size} of weights, licence {facts.licence}, {folder}"
+    return Check(name="model", state="pass", detail=f"{detail}. {facts.notice}" if facts.notice else detail)
+
+
+def look_at_files(folder: Path) -> None:
+    """Everything that can be known of a checkpoint without reading its weights. Raises CheckpointError for the first thing wrong."""
+    from engine.models import checkpoint
+
+    for check in checkpoint.verify(folder):
+        if check.state == "failed":
+            raise CheckpointError(check.detail)
+        if check.name == "shapes":
+            return
+
+
+def _pulled_models() -> Check:
+    from engine.models import store
+
+    models, begun = store.installed(), store.interrupted()
+    damaged = [model.name for model in models if model.damaged()]
+    if damaged:
+        return Check(name="pulled models", state="warn", detail=f"damaged: {', '.join(damaged)}", fix=f"dlsp models pull {damaged[0]}")
+    if begun:
+        first = f"{begun[0].id}@{begun[0].commit[:12]}"
+        detail = f"not complete: {first}, {store.size_text(begun[0].size)} are here"
+        fix = f"dlsp models pull {first} (goes on), or dlsp models remove {first} (frees the space)"
+        return Check(name="pulled models", state="warn", detail=detail, fix=fix)
+    if not models:
+        return Check(name="pulled models", state="pass", detail="none; `dlsp models` lists what there is")
+    size = store.size_text(sum(model.size for model in models))
+    detail = f"{len(models)}, {size} in {store.default_root()}; `dlsp models remove NAME` frees the space"
+    return Check(name="pulled models", state="pass", detail=detail)
 
 
 def _fill(config: EngineConfig) -> Check:

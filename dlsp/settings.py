@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from engine.config import EngineConfig
+from engine.config import DType, EngineConfig
 from engine.errors import ConfigError
 
 LANGUAGES_OFF = ("plaintext", "markdown")
@@ -48,10 +48,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     prompt_tokens: Annotated[
         int, Meta(ge=0, le=1_000_000, description="Most tokens of context given to the model; 0 leaves it to the model.")
     ] = 0
-    model: Annotated[str, Meta(min_length=1, description="Model: `nano`, or the path of a checkpoint folder.")] = "nano"
+    model: Annotated[
+        str, Meta(min_length=1, description="Model: `nano`, one that `dlsp models` lists, or the path of a checkpoint folder.")
+    ] = "nano"
     device: Annotated[str, Meta(description="Where the model runs: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.")] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], Meta(description="Number format of the weights; `auto` suits the device.")
+        DType,
+        Meta(description="Number format of the weights; `auto` suits the device, `int8` and `int4` take less memory."),
     ] = "auto"
     threads: Annotated[int, Meta(ge=0, le=1024, description="CPU threads of the engine; 0 leaves it to torch.")] = 0
     idle_exit_seconds: Annotated[

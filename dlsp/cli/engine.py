@@ -27,7 +27,7 @@ _STOP_SECONDS = 6.0
 
 
 def engine(
-    model: Annotated[str, typer.Option(help='"nano", or the path of a checkpoint folder.')] = "nano",
+    model: Annotated[str, typer.Option(help='"nano", a model that `dlsp models` lists, or the path of a checkpoint folder.')] = "nano",
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the number to torch.")] = 0,

@@ -64,7 +64,7 @@ class Source:
 
 def infill(
     where: Annotated[str, typer.Argument(metavar="PATH:LINE:COL", help="The hole; line and column count from 1.", show_default=False)],
-    model: Annotated[str, typer.Option(help='"nano" or the path of a checkpoint folder.')] = "nano",
+    model: Annotated[str, typer.Option(help='"nano", a model that `dlsp models` lists, or the path of a checkpoint folder.')] = "nano",
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     max_tokens: Annotated[int, typer.Option(min=1, max=1024, help="The longest answer, in tokens.")] = 64,

@@ -33,6 +33,7 @@ _COMMANDS: dict[str, _Entry] = {
     "serve": _Entry("dlsp.cli.serve", "serve", "Run the language server (this is what your editor starts)."),
     "infill": _Entry("dlsp.cli.infill", "infill", "Fill one hole in a file, at PATH:LINE:COL."),
     "engine": _Entry("dlsp.cli.engine", "engine", "Run the engine host, which holds the model."),
+    "models": _Entry("dlsp.cli.models", "models_app", "List, pull, check, choose and remove models."),
     "doctor": _Entry("dlsp.cli.doctor", "doctor", "Say what is missing and the command that fixes it."),
     "bench": _Entry("dlsp.cli.bench", "bench", "Measure speed and quality on this machine."),
     "train": _Entry("dlsp.cli.train", "train_app", "Train the embedded model from scratch."),

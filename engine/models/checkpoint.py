@@ -100,6 +100,9 @@ def read(directory: Path) -> Checkpoint:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise TypeError("not a JSON object")
+        pulled = store.read(directory)
+        if pulled is not None:  # some families tell their variants by name alone
+            raw.setdefault("_name_or_path", pulled.manifest.id)
         facts = Facts(raw, lookup(directory), shards.names(directory))
         family = _family(facts, directory)
         config, infill = family.config(raw), family.infill(facts)

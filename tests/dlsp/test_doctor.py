@@ -24,7 +24,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     runtime = tmp_path / "run"
     runtime.mkdir(mode=0o700)
     (tmp_path / "bin").mkdir()
-    for name, value in {"HOME": home, "XDG_CONFIG_HOME": home / "c", "XDG_RUNTIME_DIR": runtime, "PATH": tmp_path / "bin"}.items():
+    places = {
+        "HOME": home,
+        "XDG_CONFIG_HOME": home / "c",
+        "XDG_DATA_HOME": home / "d",
+        "XDG_RUNTIME_DIR": runtime,
+        "PATH": tmp_path / "bin",
+    }
+    for name, value in places.items():
         monkeypatch.setenv(name, str(value))
     return tmp_path
 
@@ -56,6 +63,7 @@ def test_healthy_machine_passes_everywhere_but_for_editors() -> None:
         "torch": "pass",
         "device": "pass",
         "model": "pass",
+        "pulled models": "pass",
         "runtime folder": "pass",
         "engine host": "pass",
         "editors": "warn",

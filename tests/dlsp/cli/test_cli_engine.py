@@ -99,7 +99,7 @@ def test_in_the_foreground_it_names_the_host_that_serves_already(host, capsys, t
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"dtype": "int4"}, "number format 'int4'"),
+        ({"dtype": "int3"}, "number format 'int3'"),
         ({"device": "tpu"}, "device 'tpu'"),
         ({"idle": 0.0}, "idle time"),
         ({"model": ""}, "model name"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import family_checkpoints
 from engine.errors import CheckpointError, HostError, UnknownFamilyError
 from engine.models import checkpoint, hub, store, transfer
 from engine.models.hub import Plan
@@ -98,6 +99,15 @@ def test_a_branch_is_pinned_to_the_commit_it_meant(
     # The first has been asked for last.
     assert store.locate("Org/Coda", tmp_path / "models") == first.folder
     assert all(asked.sent for asked in fake.asked)
+
+
+@pytest.mark.parametrize(("variant", "attention"), [("mdlm", "full"), ("bd3lm", "block_causal")])
+def test_a_variant_that_only_its_name_tells_is_told_by_it(
+    fake: Hub, pull: Callable[..., Installed], tmp_path: Path, variant: str, attention: str
+) -> None:
+    name = f"Org/Qwen-diffusion-{variant}-v0.1"
+    fake.add(name, files_of(family_checkpoints.write("a2d-qwen2", tmp_path / "made")))
+    assert checkpoint.read(pull(name).folder).config.attention == attention
 
 
 def test_the_hub_has_the_last_word_on_the_spelling(fake: Hub, pull: Callable[..., Installed], coda: dict[str, bytes]) -> None:

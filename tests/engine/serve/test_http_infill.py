@@ -89,4 +89,3 @@ async def test_what_makes_no_sense_is_refused_in_one_sentence(
     error = msgspec.json.decode(response.content, type=WireError)
     assert sentence in error.message
     assert error.action
-
