@@ -214,8 +214,12 @@ def test_memory_grows_with_the_work_and_shrinks_with_the_bits() -> None:
     totals = [needed[p].total for p in ("float32", "bfloat16", "int8", "int4")]
     assert totals == sorted(totals, reverse=True)
     assert needed["bfloat16"].weights == weight_bytes(DREAM, "bfloat16")
-    one, two = (memory_needed(DREAM, "bfloat16", Work(rows=2048, batch=batch)).workspace for batch in (1, 2))
-    assert two == 2 * one
+    one, two, more = (
+        memory_needed(DREAM, "bfloat16", work).workspace
+        for work in (Work(rows=2048), Work(rows=2048, batch=2), Work(rows=2048, scored=512, sampled=256))
+    )
+    assert one < two < 2 * one
+    assert more - one == DREAM.vocab_size * (384 * 2 + 128 * 16)
     assert 0.3e9 < one < 1.5e9
 
 
