@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 Finish = Literal["complete", "length", "deadline", "cancelled", "superseded"]
-"""How denoising ended: the model closed the hole; a token or line limit closed it; the deadline came first (the text is the
-best so far); the caller went away; a newer request for the same document replaced this one."""
+"""How denoising ended: the model closed the hole, or its line limit did; its token limit closed it; the deadline came first (the
+text is the best so far, a draft is back as it was); the caller went away; a newer request for the same document replaced this one."""
 
 LengthPolicy = Literal["", "end-token", "expand-delete", "hypotheses", "calibrated", "entropy-fit", "fixed"]
 Score = Literal["", "confidence", "margin", "entropy"]
@@ -34,7 +34,8 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True):
 
     `draft` is text that stands in the hole already. `noise` is the share of its tokens, the least confident first, that is
     masked and denoised again: 0 keeps the draft, 1 writes the hole anew. `locked` are spans (start, end) of the draft, in
-    code points, that stay exactly as they are.
+    code points, that stay exactly as they are; the parts between them share the limits. A draft that is kept in part is
+    not cut by `max_tokens` and `max_lines`.
     """
 
     max_tokens: int = 64
@@ -58,7 +59,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Decoding(msgspec.Struct, frozen=True, kw_only=True):
     """How to denoise; what is left empty or 0 is the model's own default (see docs/models.md for the choices).
 
-    `length` finds the number of tokens, starting from (or, for `fixed`, with) `slots` of them. `score` ranks proposals,
+    `length` finds the number of tokens, starting from (or, for `fixed`, with) `slots` of them, the word that healing takes
+    back included; a model that fills canvas by canvas has a canvas of its own and uses `slots` for `fixed` alone. `score` ranks proposals,
     `schedule` decides how many a step commits, `level` is its parameter: the probability for `threshold`, the factor for
     `factor`, nats of entropy for `entropy-bound`, tokens a step for `fixed`. `early_commit` finishes a hole at once when the
     mean gap between the two best logits is wide. `stability` > 0 commits only slots whose distribution moved less than
@@ -105,8 +107,9 @@ class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """What goes into one hole.
 
-    `confidence` is the model's own estimate that the text is exactly right: the product of the probabilities of its
-    tokens, the end included, 0 to 1. `tokens` counts the tokens of the text.
+    `confidence` is the model's own estimate that the text is exactly right: the product of the probabilities of the tokens
+    that were decided, those that decided its length included, 0 to 1. `tokens` counts what stands on the canvas within the
+    token limit, the word that healing took back included.
     """
 
     text: str

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.api import InfillRequest
 from engine.bench.data import Case
 from engine.config import EngineConfig
 from engine.models import checkpoint, store
 from engine.runtime.decoding import MOST_SLOTS
 from engine.runtime.engine import Engine
 from engine.text.healing import heal
+from engine.text.regions import split
 
 
 def load(config: EngineConfig) -> tuple[Engine, dict[str, Any]]:
@@ -42,8 +44,8 @@ def slot_counter(engine: Engine, healing: bool) -> Callable[[Case], int]:
     def count(case: Case) -> int:
         if not healing:
             return min(MOST_SLOTS, max(1, len(engine.tokenizer.encode(case.middle).ids)))
-        cut = heal(case.prefix, case.suffix, engine.tokenizer)
-        text = cut.forced.decode("utf-8", errors="replace") + case.middle.removesuffix(cut.closing)
+        gap = split(InfillRequest(prefix=case.prefix, suffix=case.suffix)).gaps[0]
+        text = heal(case.prefix, engine.tokenizer).forced.decode() + case.middle.removesuffix(gap.closing)
         return min(MOST_SLOTS, max(1, len(engine.tokenizer.encode(text).ids)))
 
     return count

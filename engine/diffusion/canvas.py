@@ -5,15 +5,21 @@ A slot is masked or committed to a token. Length rules insert and remove slots; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+
+def log_of(probability: float) -> float:
+    """The natural logarithm, finite also where a probability has underflowed."""
+    return math.log(max(probability, 1e-30))
 
 
 class Canvas:
     """`tokens[c]` is the token in slot c (the mask id where nothing is committed), `confidence[c]` its probability when
     it was committed, or the last proposal's while it is masked.
 
-    `fixed[c]` marks slots that no remask rule may open, `remasked[c]` counts how often one did. `decided` is the product
-    of the probabilities of the decisions that left no token behind: removals and expansions.
+    `fixed[c]` marks slots that no remask rule may open, `remasked[c]` counts how often one did. `decided` is the sum of the
+    log-probabilities of the decisions that left no token behind: removals and expansions.
     """
 
     __slots__ = ("confidence", "decided", "end_id", "expansions", "fixed", "mask_id", "remasked", "tokens")
@@ -25,7 +31,7 @@ class Canvas:
         self.confidence = [0.0 if token == mask_id else 1.0 for token in self.tokens]
         self.fixed = [False] * len(self.tokens)
         self.remasked = [0] * len(self.tokens)
-        self.decided = 1.0
+        self.decided = 0.0
         self.expansions = 0
 
     def copy(self) -> Canvas:
@@ -78,12 +84,10 @@ class Canvas:
         """Committed tokens from the left up to the first mask or end."""
         return self.tokens[: min(self.frontier, self.end)]
 
-    def likelihood(self) -> float:
-        """Product of the probabilities of the content and, where the hole is closed, of what closed it."""
-        product = self.decided
-        for slot in range(min(self.end + 1, self.size) if self.done else self.frontier):
-            product *= self.confidence[slot]
-        return product
+    def logprob(self) -> float:
+        """Log-probability of the content and, where the hole is closed, of what closed it."""
+        slots = range(min(self.end + 1, self.size) if self.done else self.frontier)
+        return self.decided + sum(log_of(self.confidence[slot]) for slot in slots)
 
     def commit(self, slot: int, token: int, confidence: float) -> None:
         """Put `token` into a masked slot. An end token fills everything behind it as well."""

@@ -6,17 +6,16 @@ proposes, the schedule commits, length and remask rules change the canvases.
 
 from __future__ import annotations
 
-import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from engine.diffusion.canvas import Canvas
 from engine.diffusion.length import LengthRule
-from engine.diffusion.remask import Remask, halves, least_confident
+from engine.diffusion.remask import Remask, halves
 from engine.diffusion.sampler import Proposal, Rules, Sampler
 from engine.diffusion.schedule import Schedule, until_change, wide_lead
 
@@ -47,8 +46,9 @@ class Constraint(Protocol):
 class Region:
     """One hole under way: its canvas must become text that begins with `forced`, on one line if `one_line`.
 
-    With `at_once` a single token must hold all that is forced: behind it stand tokens of a draft. `stability` remembers the
-    last distributions and for how many steps each slot has kept still.
+    With `at_once` a single token must hold all that is forced: behind it stand tokens of a draft. With `elastic` a forced
+    start that is longer than the canvas gets a slot more; else the next canvas takes the rest. `stability` remembers the last
+    distributions and for how many steps each slot has kept still.
     """
 
     canvas: Canvas
@@ -56,6 +56,7 @@ class Region:
     forced: bytes = b""
     one_line: bool = False
     at_once: bool = False
+    elastic: bool = False
     stability: tuple[Tensor, list[int]] | None = None
 
     @property
@@ -113,7 +114,6 @@ class Plan:
     remask: Remask = field(default_factory=Remask)
     early_commit: bool = False
     stability: float = 0.0
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,6 @@ class Step:
 
 def denoise(forward: Forward, drafts: Sequence[Draft], plan: Plan, constraint: Constraint) -> Iterator[Step]:
     """Denoise all drafts in place, one batch a step, until nothing is masked before any end."""
-    rng = random.Random(plan.seed)
     number = 0
     while active := [draft for draft in drafts if not draft.done]:
         number += 1
@@ -140,42 +139,29 @@ def denoise(forward: Forward, drafts: Sequence[Draft], plan: Plan, constraint: C
             rows = next(logits)
             committed.append(
                 tuple(
-                    () if region.done else _advance(region, scores, draft.sampler, plan, constraint, rng)
+                    () if region.done else _advance(region, scores, draft.sampler, plan, constraint)
                     for region, scores in zip(draft.regions, rows, strict=True)
                 )
             )
         yield Step(number, tuple(committed))
 
 
-def redraft(forward: Forward, draft: Draft, noise: Sequence[float | None]) -> None:
-    """Mask the share `noise` of the tokens that stand in each hole, the least confident first (None leaves a hole alone).
-
-    Each token is scored without seeing itself: one batched pass with the even slots masked and with the odd ones. Fixed
-    slots stay. Slots behind an opened last token are masked with it, so that the hole can end elsewhere.
-    """
-    regions = draft.regions
-    if not any(share for share in noise if share is not None):
-        return
+def self_confidence(forward: Forward, holes: Sequence[Sequence[int]], drafted: Sequence[bool], mask_id: int) -> list[list[float]]:
+    """The probability of every token of the drafted holes, each scored without seeing itself: one batched pass with the even
+    slots masked and with the odd ones. Empty for the other holes."""
     maskings = [
-        [halves(r.canvas.tokens, r.canvas.mask_id)[half] if share else r.canvas.tokens for r, share in zip(regions, noise, strict=True)]
-        for half in (0, 1)
+        [halves(tokens, mask_id)[half] if scored else tokens for tokens, scored in zip(holes, drafted, strict=True)] for half in (0, 1)
     ]
-    scored = forward(maskings)
-    for index, (region, share) in enumerate(zip(regions, noise, strict=True)):
-        if not share:
+    rows = forward(maskings)
+    out: list[list[float]] = []
+    for index, (tokens, scored) in enumerate(zip(holes, drafted, strict=True)):
+        if not scored or not tokens:
+            out.append([])
             continue
-        canvas = region.canvas
-        text = canvas.end
-        rows = [scored[half][index].float().log_softmax(dim=-1) for half in (0, 1)]
-        for slot in range(text):
-            canvas.confidence[slot] = math.exp(float(rows[slot % 2][slot, canvas.tokens[slot]]))
-        free = [slot for slot in range(text) if not canvas.fixed[slot]]
-        opened = [free[index] for index in least_confident([canvas.confidence[slot] for slot in free], share)]
-        for slot in opened:
-            canvas.remask(slot)
-        if text - 1 in opened or not text:
-            canvas.tokens[text:] = [canvas.mask_id] * (canvas.size - text)
-        canvas.remasked = [0] * canvas.size
+        both = torch.stack([rows[half][index].float().log_softmax(dim=-1) for half in (0, 1)])
+        slots = torch.arange(len(tokens), device=both.device)
+        out.append(both[slots % 2, slots, torch.tensor(tokens, device=both.device)].exp().tolist())
+    return out
 
 
 def branches(forward: Forward, draft: Draft, count: int, constraint: Constraint) -> list[list[tuple[int, float]]]:
@@ -191,13 +177,21 @@ def branches(forward: Forward, draft: Draft, count: int, constraint: Constraint)
 
 def commit_first(region: Region, token: int, probability: float, constraint: Constraint) -> None:
     """Commit one token to the first masked slot, as a step would."""
-    region.length.settle(region.canvas, [(region.canvas.frontier, token, probability)])
-    _after_forced(region, token, constraint)
+    _settle(region, [(region.canvas.frontier, token, probability)], token, constraint)
 
 
-def _advance(
-    region: Region, logits_CV: Tensor, sampler: Sampler, plan: Plan, constraint: Constraint, rng: random.Random
-) -> tuple[int, ...]:
+def _settle(region: Region, chosen: Sequence[tuple[int, int, float]], first: int, constraint: Constraint) -> None:
+    """Commit `chosen` with all that follows; `first` is the token that the first masked slot gets where bytes are forced."""
+    canvas, size = region.canvas, region.canvas.size
+    region.length.settle(canvas, chosen)
+    _after_forced(region, first, constraint)
+    if region.done:
+        canvas.insert(canvas.size, region.length.continues(canvas))
+    if canvas.size != size:
+        region.stability = None
+
+
+def _advance(region: Region, logits_CV: Tensor, sampler: Sampler, plan: Plan, constraint: Constraint) -> tuple[int, ...]:
     canvas, length = region.canvas, region.length
     proposal = sampler.propose(logits_CV, region.rules(constraint), canvas.tokens if plan.remask.kind == "confidence" else ())
     masked = [slot for slot in canvas.masked if slot < canvas.end]
@@ -211,19 +205,12 @@ def _advance(
         chosen = plan.schedule.choose(masked, proposal, length.changes, stable)
     for slot in masked:
         canvas.confidence[slot] = proposal.confidence[slot]
-    reopened = plan.remask.choose(canvas, proposal.held, chosen, rng)
     size = canvas.size
     forced_token = proposal.tokens[canvas.frontier]
-    length.settle(canvas, [(slot, proposal.tokens[slot], proposal.confidence[slot]) for slot in chosen])
+    _settle(region, [(slot, proposal.tokens[slot], proposal.confidence[slot]) for slot in chosen], forced_token, constraint)
     if canvas.size == size:  # else slots have other numbers now
-        for slot in reopened:
-            if slot < canvas.end:
-                canvas.remask(slot)
-    _after_forced(region, forced_token, constraint)
-    if region.done:
-        canvas.insert(canvas.size, length.continues(canvas))
-    if canvas.size != size:
-        region.stability = None
+        for slot in plan.remask.choose(canvas, proposal.held, chosen, sampler.rng):
+            canvas.remask(slot)
     return tuple(chosen)
 
 
@@ -236,7 +223,7 @@ def _after_forced(region: Region, token: int, constraint: Constraint) -> None:
     slot = canvas.frontier
     for before in range(slot):
         canvas.fixed[before] = True
-    if region.forced and slot == canvas.size and region.length.may_insert:
+    if region.forced and slot == canvas.size and region.elastic:
         canvas.insert(slot)
 
 

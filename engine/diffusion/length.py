@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.diffusion.canvas import Canvas
+from engine.diffusion.canvas import Canvas, log_of
 
 PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Canvas sizes that the batched probe tries."""
@@ -50,11 +50,6 @@ class LengthRule(Protocol):
         """Masks to add behind a finished canvas, 0 where the hole is complete."""
         ...
 
-    @property
-    def may_insert(self) -> bool:
-        """Whether a hole whose forced start is longer than its canvas gets a slot more (else the next canvas takes the rest)."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class EndToken:
@@ -80,10 +75,6 @@ class EndToken:
 
     def continues(self, canvas: Canvas) -> int:
         return max(0, min(self.grow, self.max_slots - canvas.size)) if canvas.end == canvas.size else 0
-
-    @property
-    def may_insert(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +106,12 @@ class ExpandDelete:
         for slot, token, probability in chosen:
             assert canvas.tokens[slot] == canvas.mask_id, "only masked slots are committed"
             if token == self.delete:
-                canvas.decided *= probability
+                canvas.decided += log_of(probability)
                 gone |= {slot, *(behind for behind in canvas.masked if behind > slot)}
             elif slot in gone:
                 continue
             elif token == self.expand:
-                canvas.decided *= probability
+                canvas.decided += log_of(probability)
                 expanding.append(slot)
             else:
                 canvas.tokens[slot], canvas.confidence[slot] = token, probability
@@ -133,10 +124,6 @@ class ExpandDelete:
 
     def continues(self, canvas: Canvas) -> int:
         return 0
-
-    @property
-    def may_insert(self) -> bool:
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +144,6 @@ class Exact:
 
     def continues(self, canvas: Canvas) -> int:
         return 0
-
-    @property
-    def may_insert(self) -> bool:
-        return True
 
 
 def probe_sizes(max_tokens: int, one_line: bool, least: int = 1) -> tuple[int, ...]:

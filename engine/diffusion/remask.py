@@ -36,7 +36,7 @@ class Remask:
     kind: RemaskKind = "none"
 
     def choose(self, canvas: Canvas, held: Sequence[float], committed: Collection[int], rng: random.Random) -> list[int]:
-        """Slots to open, given the probability of each standing token and the slots that this step committed."""
+        """Slots to open, given the probability of each standing token and the slots that this step has committed."""
         open_to_doubt = [
             slot
             for slot, token in enumerate(canvas.tokens)
@@ -50,8 +50,9 @@ class Remask:
         if self.kind == "confidence":
             doubted = sorted((s for s in open_to_doubt if held[s] < DOUBTED_BELOW), key=lambda s: held[s])
             return sorted(doubted[: math.ceil(len(committed) / 2)])
-        before = len(open_to_doubt) / canvas.size
-        after = min(1.0, (len(open_to_doubt) + len(committed)) / canvas.size)
+        standing = canvas.end - sum(token == canvas.mask_id for token in canvas.tokens[: canvas.end])
+        before = max(1, standing - len(committed)) / max(1, canvas.end)
+        after = standing / max(1, canvas.end)
         sigma = min(REMDM_CAP, (1 - after) / before)
         weights = [math.exp(-canvas.confidence[s]) for s in open_to_doubt]
         total = sum(weights)

@@ -5,6 +5,7 @@ Shape suffixes: C slots, V vocabulary.
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +86,11 @@ class Vocabulary:
 
 
 class Sampler:
-    """Proposals under rules: greedy at temperature 0, else drawn from the tempered nucleus (top-p, arXiv 1904.09751)."""
+    """Proposals under rules: greedy at temperature 0, else drawn from the tempered nucleus (top-p, arXiv 1904.09751).
+
+    One sampler serves one attempt from its first step to its last, so that what it draws does not depend on what else is in a
+    batch; `rng` is for those who draw beside it.
+    """
 
     def __init__(
         self, vocabulary: Vocabulary, wanted: Wanted = Wanted(), *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
@@ -93,41 +98,46 @@ class Sampler:
         self._vocabulary, self._wanted = vocabulary, wanted
         self._temperature, self._top_p = temperature, top_p
         self._generator = torch.Generator(vocabulary.forbidden.device).manual_seed(seed)
+        self.rng = random.Random(seed)
 
     def propose(self, logits_CV: Tensor, rules: Rules, present: Sequence[int] = ()) -> Proposal:
-        """Propose for every slot from logits [C, V]; `present` are the tokens that stand in the slots now, for `held`."""
+        """Propose for every slot from logits [C, V]; `present` are the tokens that stand in the slots now, for `held`.
+
+        Temperature and top-p decide what is drawn and how slots rank; what is reported as probability, entropy and gap is the
+        model's own.
+        """
         scores = self.constrain(logits_CV, rules)
         wanted = self._wanted
-        if self._temperature > 0:
-            scores = _nucleus(scores / self._temperature, self._top_p)
         logprobs = scores.log_softmax(dim=-1)
+        ranking = logprobs
         if self._temperature > 0:
-            tokens = torch.multinomial(logprobs.exp(), 1, generator=self._generator)[:, 0]
+            ranking = _nucleus(scores / self._temperature, self._top_p).log_softmax(dim=-1)
+            tokens = torch.multinomial(ranking.exp(), 1, generator=self._generator)[:, 0]
             confidence = logprobs.gather(1, tokens[:, None])[:, 0].exp()
         else:
             best, tokens = logprobs.max(dim=-1)
             confidence = best.exp()
         columns = {"tokens": tokens.float(), "confidence": confidence}  # ids below 2**24 are exact in float32
-        if wanted.score == "entropy" or wanted.entropy:
-            columns["entropy"] = -(logprobs.exp() * logprobs.clamp_min(-1e4)).sum(dim=-1)
-        if wanted.score == "margin" or wanted.gap:
+        if wanted.entropy:
+            columns["entropy"] = _entropy(logprobs)
+        if wanted.gap:
             two = scores.topk(2, dim=-1).values
             columns["gap"] = (two[:, 0] - two[:, 1]).nan_to_num(posinf=1e4)
-            columns["margin"] = (two - scores.logsumexp(dim=-1, keepdim=True)).exp().diff(dim=-1)[:, 0].neg()
+        if wanted.score == "entropy":
+            columns["score"] = _entropy(ranking).neg().exp()
+        elif wanted.score == "margin":
+            columns["score"] = ranking.topk(2, dim=-1).values.exp().diff(dim=-1)[:, 0].neg()
+        elif self._temperature > 0:
+            columns["score"] = ranking.gather(1, tokens[:, None])[:, 0].exp()
         if wanted.held and present:
             standing = torch.tensor(present, device=logits_CV.device)
             columns["held"] = logits_CV.float().log_softmax(dim=-1).gather(1, standing[:, None])[:, 0].exp()
         rows = dict(zip(columns, torch.stack(list(columns.values())).tolist(), strict=True))  # one transfer from the device
-        confidences, entropies = rows["confidence"], rows.get("entropy", [])
-        if wanted.score == "entropy":
-            score = torch.tensor(entropies).neg().exp().tolist()
-        else:
-            score = rows["margin"] if wanted.score == "margin" else confidences
         return Proposal(
             [int(token) for token in rows["tokens"]],
-            confidences,
-            score,
-            entropies,
+            rows["confidence"],
+            rows.get("score", rows["confidence"]),
+            rows.get("entropy", []),
             rows.get("gap", []),
             rows.get("held", []),
             logprobs if wanted.logprobs else None,
@@ -161,6 +171,11 @@ class Sampler:
         """The `count` most probable tokens of one slot with their probabilities, best first."""
         p = self.constrain(logits_CV, rules)[slot].softmax(dim=-1).topk(min(count, logits_CV.shape[1]))
         return [(int(t), float(c)) for t, c in zip(p.indices, p.values, strict=True) if c > 0]
+
+
+def _entropy(logprobs_CV: Tensor) -> Tensor:
+    """Nats, [C]."""
+    return -(logprobs_CV.exp() * logprobs_CV.clamp_min(-1e4)).sum(dim=-1)
 
 
 def _nucleus(scores_CV: Tensor, top_p: float) -> Tensor:

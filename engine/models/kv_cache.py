@@ -80,6 +80,10 @@ class ContextKV:
                 target.append(buffer)
         return cls(keys, values, rows)
 
+    def narrow(self, batch: int) -> ContextKV:
+        """The first `batch` rows of the batch (views, no copy)."""
+        return ContextKV([k[:batch] for k in self.keys], [v[:batch] for v in self.values], self.context_rows)
+
     def with_canvas(self, layer: int, k_BKCD: Tensor, v_BKCD: Tensor) -> tuple[Tensor, Tensor]:
         """Write this step's canvas rows behind the context and return all keys and values of the layer."""
         if not self.keys:

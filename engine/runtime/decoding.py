@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from engine.api import Decoding
 from engine.diffusion.denoise import Plan
 from engine.diffusion.remask import Remask
-from engine.diffusion.sampler import Wanted
+from engine.diffusion.sampler import ScoreKind, Wanted
 from engine.diffusion.schedule import Schedule, ScheduleKind
 from engine.errors import RequestError
 from engine.models.config import AttentionKind
@@ -22,8 +22,10 @@ HYPOTHETICAL = ("hypotheses", "calibrated", "entropy-fit")
 MOST_SLOTS = 512
 MOST_ALTERNATIVES = 8
 
-DEFAULT_LEVELS: dict[ScheduleKind, float] = {"threshold": 0.9, "factor": 1.0, "entropy-bound": 0.1, "fixed": 1.0}
-"""A schedule's parameter where neither the request nor the model names one."""
+_LEVELS: dict[ScheduleKind, float] = {"factor": 1.0, "entropy-bound": 0.1, "fixed": 1.0}
+_THRESHOLDS: dict[ScoreKind, float] = {"confidence": 0.9, "margin": 0.8, "entropy": 0.72}
+"""A schedule's parameter where neither the request nor the model names one. Of two tokens at 0.9 and 0.1 the lead is 0.8 and
+exp(-entropy) 0.72: three ways to say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ def resolve(decoding: Decoding, defaults: InfillDefaults, ids: TokenIds, attenti
         raise RequestError(f"The length policy {length} needs a model that sees both sides of the hole at once.", _ALLOWED[attention])
     kind = decoding.schedule or defaults.schedule or "threshold"
     score = decoding.score or defaults.score or "confidence"
-    own = kind == (defaults.schedule or "threshold")
-    level = decoding.level or (defaults.threshold if own else DEFAULT_LEVELS[kind])
+    own = kind == (defaults.schedule or "threshold") and score == (defaults.score or "confidence")
+    level = decoding.level or (defaults.threshold if own else _THRESHOLDS[score] if kind == "threshold" else _LEVELS[kind])
     remask = decoding.remask or "none"
     early = defaults.early_commit if decoding.early_commit is None else decoding.early_commit
     wanted = Wanted(score=score, entropy=kind == "entropy-bound", gap=early, held=remask == "confidence", logprobs=decoding.stability > 0)
@@ -63,7 +65,6 @@ def resolve(decoding: Decoding, defaults: InfillDefaults, ids: TokenIds, attenti
             remask=Remask(remask),
             early_commit=early,
             stability=decoding.stability,
-            seed=decoding.seed,
         ),
         wanted=wanted,
         temperature=decoding.temperature,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,14 +89,14 @@ class Engine:
             ids=ids,
             vocabulary=Vocabulary(
                 [*(i for i, piece in enumerate(pieces) if not piece), *range(len(pieces), network.config.vocab_size)],
-                [i for i, piece in enumerate(pieces) if b"\n" in piece],
+                [i for i, piece in enumerate(pieces) if b"\n" in piece or b"\r" in piece],
                 ids.end,
                 expand=ids.expand,
                 stops=ids.stops,
                 device=placement.device,
             ),
             constraint=ForcedStart(tokenizer),
-            line_ends=lambda tokens: tokenizer.decode_bytes(tokens).count(b"\n"),
+            line_ends=lambda tokens: tokenizer.decode_bytes(list(tokens)).count(b"\n"),
         )
         attention, slots = network.config.attention, self.defaults.canvas
         self._filler: Filler
@@ -224,7 +224,8 @@ class Engine:
         if not 0 < prompt_tokens < own:
             return self._layout
         share = prompt_tokens / own
-        return Layout(self._layout.document_id, max(16, int(self._layout.prefix_tokens * share)), int(self._layout.suffix_tokens * share))
+        prefix, suffix = int(self._layout.prefix_tokens * share), int(self._layout.suffix_tokens * share)
+        return Layout(self._layout.document_id, max(min(16, prompt_tokens), prefix), suffix)
 
     def _answer(self, regions: Regions, prompt: Prompt, attempt: Attempt) -> tuple[tuple[Fill, ...], Finish]:
         """What goes into each hole, and how the whole ended: the first ending that is not `complete`."""
@@ -232,27 +233,29 @@ class Engine:
         fills = []
         for text, recipe in zip(regions.assemble([t.text for t in told]), regions.recipes, strict=True):
             gaps = [part for part in recipe if isinstance(part, int)]
-            confidence = math.prod(attempt[gap].likelihood for gap in gaps)
+            confidence = math.exp(sum(attempt[gap].logprob for gap in gaps))
             fills.append(Fill(text=text, confidence=confidence, tokens=sum(told[gap].tokens for gap in gaps)))
         return tuple(fills), next((t.finish for t in told if t.finish != "complete"), "complete")
 
-    def _text(self, spot: Spot, gap: Filled) -> _Told:
+    def _text(self, spot: Spot, filled: Filled) -> _Told:
         """The text of a gap: without what healing took back from the prefix, within its limits."""
-        tokens = gap.tokens[: spot.room] if spot.draft is None else gap.tokens
-        text = self.tokenizer.decode_bytes(tokens)[len(spot.forced) :].decode("utf-8", errors="ignore")
-        finish, cut = gap.finish, False
+        if filled.kept:
+            assert spot.gap.draft is not None and spot.draft is not None, "only drafts are kept"  # noqa: PT018
+            return _Told(spot.gap.draft, len(spot.draft.ids), filled.finish)
+        tokens, finish, cut = filled.tokens, filled.finish, False
         if spot.draft is None:
-            text, cut = cut_lines(text, spot.max_lines)
-        if len(tokens) < len(gap.tokens) and finish == "complete" and not cut:
+            tokens = tokens[: spot.room]
+        text = self.tokenizer.decode_bytes(tokens)[len(spot.forced) :].decode("utf-8", errors="ignore")
+        if spot.draft is None:
+            text, cut = cut_lines(text, spot.gap.max_lines)
+        if len(tokens) < len(filled.tokens) and finish == "complete" and not cut:
             finish = "length"
-        if text and finish == "complete":
-            text += spot.closing
-        return _Told(text, len(tokens), finish)
+        return _Told(text + spot.gap.closing if text else "", len(tokens), finish)
 
-    def _view(self, step: int, gap: int, spot: Spot, before: list[int], canvas: Canvas) -> CanvasView:
+    def _view(self, step: int, gap: int, spot: Spot, before: Sequence[int], canvas: Canvas) -> CanvasView:
         """A gap as it stands, without the bytes that stand before the cursor already."""
         ids = self.token_ids
-        finished = self.tokenizer.decode_bytes(before)
+        finished = self.tokenizer.decode_bytes(list(before))
         skip = max(0, len(spot.forced) - len(finished))
         slots = []
         for token, confidence in zip(canvas.tokens, canvas.confidence, strict=True):

@@ -5,15 +5,27 @@ It chooses canvases and length rules, and among hypotheses about the length. Tok
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from engine.api import Finish
-from engine.diffusion.denoise import Draft, Forward, Region
+from engine.diffusion.denoise import Draft, Forward, Region, self_confidence
 from engine.diffusion.length import EndToken, Exact, ExpandDelete, LengthRule, candidates, preference, probe_sizes
-from engine.diffusion.sampler import Rules, Sampler, Wanted
 from engine.runtime.decoding import HYPOTHETICAL, Options
-from engine.runtime.fill import Attempt, Filled, Job, Tools, alternatives, likelihood, open_drafts, run, unfinished
+from engine.runtime.fill import (
+    Attempt,
+    Filled,
+    Job,
+    Standing,
+    Stopped,
+    Tools,
+    alternatives,
+    draft_region,
+    kept,
+    logprob,
+    open_drafts,
+    run,
+    unfinished,
+)
 from engine.runtime.runner import InPlaceRunner
 from engine.text.prompt import Spot
 
@@ -26,84 +38,115 @@ class InPlaceFiller:
 
     def fill(self, job: Job) -> list[Attempt]:
         """Attempts, best first; as many as were asked for where there are so many different ones."""
-        options, watch, spots = job.options, job.watch, job.prompt.spots
-        stopped = watch.stopped()
-        if stopped:
-            return [[unfinished(spot, [], 1.0, stopped) for spot in spots]]
-        forward = self._runner.open(job.prompt.texts, watch.passed)
-        hypotheses = self._sizes(forward, job) if options.length in HYPOTHETICAL else [[options.slots] * len(spots)]
-        drafts = [
-            Draft([self._region(spot, options, size) for spot, size in zip(spots, sizes, strict=True)], self._tools.sampler(options))
-            for sizes in hypotheses
-        ]
-        for draft in drafts:
-            open_drafts(forward, draft, spots)
-        tried = len(drafts)
-        drafts += alternatives(forward, drafts[0], options, self._tools)
-        finish = run(forward, drafts, self._tools, options, watch)
-        attempts = [_attempt(draft, finish, spots) for draft in drafts]
-        order = self._preferred(job, attempts[:tried]) if tried > 1 and finish == "complete" else list(range(tried))
-        return [attempts[i] for i in order] + sorted(attempts[tried:], key=lambda a: -likelihood(a))
+        spots, options, watch = job.prompt.spots, job.options, job.watch
+        drafts: list[Draft] = []
+        tried = 0
+        finish: Finish = "complete"
+        standing: list[Standing | None] = [None] * len(spots)
+        try:
+            forward = self._runner.open(job.prompt.texts, watch.passing)
+            standing = self._standing(forward, spots, options)
+            if all(draft is not None and not draft.opened for draft in standing):
+                return [[kept() for _ in spots]]
+            for sizes in self._sizes(forward, job, standing):
+                regions = [self._region(*item, options) for item in zip(spots, standing, sizes, strict=True)]
+                drafts.append(Draft(regions, self._tools.sampler(options)))
+            tried = len(drafts)
+            drafts += alternatives(forward, drafts[0], options, self._tools)
+            run(forward, drafts, job, self._tools, lambda draft: self._show(job, draft))
+        except Stopped as stopped:
+            finish = stopped.finish
+        if not drafts:
+            return [[unfinished(spot, [], 0.0, finish) for spot in spots]]
+        attempts = [_attempt(draft, finish, spots, standing) for draft in drafts]
+        order = self._preferred(job, drafts[:tried], attempts)
+        return [attempts[i] for i in order] + sorted(attempts[tried:], key=logprob, reverse=True)
 
-    def _region(self, spot: Spot, options: Options, size: int) -> Region:
-        rule = self._rule(spot, options)
-        if isinstance(rule, ExpandDelete):
-            size = min(size, rule.max_slots)
-        if spot.draft is not None:
-            return Region(self._tools.canvas(0, spot.draft.ids), rule, b"", spot.max_lines == 1)
-        return Region(self._tools.canvas(size), rule, spot.forced, spot.max_lines == 1)
+    def _show(self, job: Job, draft: Draft) -> None:
+        if job.watch.on_step:
+            for number, region in enumerate(draft.regions):
+                job.watch.on_step(number, (), region.canvas)
 
-    def _rule(self, spot: Spot, options: Options) -> LengthRule:
+    def _standing(self, forward: Forward, spots: Sequence[Spot], options: Options) -> list[Standing | None]:
+        """The drafts with their share of masks; scoring them takes a pass, keeping them whole does not."""
+        mask = self._tools.ids.mask
+        drafted = [spot.draft is not None for spot in spots]
+        if any(spot.draft is not None and spot.gap.noise for spot in spots):
+            holes = [spot.draft.ids if spot.draft else [mask] * min(options.slots, spot.room) for spot in spots]
+            return open_drafts(spots, self_confidence(forward, holes, drafted, mask), mask)
+        return open_drafts(spots, [[0.0] * len(spot.draft.ids) if spot.draft else [] for spot in spots], mask)
+
+    def _region(self, spot: Spot, standing: Standing | None, size: int, options: Options) -> Region:
+        rule = self._rule(spot, standing, options)
+        if standing is None:
+            return Region(self._tools.canvas(min(size, spot.room)), rule, spot.forced, spot.one_line, elastic=True)
+        return draft_region(Region(self._tools.canvas(0, standing.tokens), rule, b"", spot.one_line), spot)
+
+    def _rule(self, spot: Spot, standing: Standing | None, options: Options) -> LengthRule:
         ids = self._tools.ids
         if options.length == "expand-delete":
             assert ids.expand is not None, "resolve() refuses the policy without an expand token"
-            return ExpandDelete(ids.expand, ids.end, max(spot.room, len(spot.draft.ids) if spot.draft else 0))
-        if options.length == "end-token" and spot.draft is None:
+            room = spot.room if standing is None else len(standing.tokens) + standing.opened
+            return ExpandDelete(ids.expand, ids.end, room)
+        if options.length == "end-token" and standing is None:
             return EndToken(ids.end, options.slots, spot.room)
         return Exact()
 
-    def _sizes(self, forward: Forward, job: Job) -> list[list[int]]:
-        """For each hypothesis the size of every canvas: one batched pass over all-mask canvases of every size worth trying."""
-        spots, options = job.prompt.spots, job.options
-        probes = [probe_sizes(spot.room, spot.max_lines == 1, max(1, len(spot.taken))) for spot in spots]
-        rounds = max(map(len, probes))
+    def _sizes(self, forward: Forward, job: Job, standing: Sequence[Standing | None]) -> list[list[int]]:
+        """For each hypothesis the size of every canvas: where lengths are guessed, one batched look at all-mask canvases of
+        every size worth trying, the drafts standing in the other gaps."""
+        spots, options, mask = job.prompt.spots, job.options, self._tools.ids.mask
+        probed = [index for index, draft in enumerate(standing) if draft is None]
+        if options.length not in HYPOTHETICAL or not probed:
+            return [[options.slots if draft is None else len(draft.tokens) for draft in standing]]
+        probes = {i: probe_sizes(spots[i].room, spots[i].one_line, max(1, len(spots[i].taken))) for i in probed}
         # Shorter lists repeat their last size, so that one batch serves all gaps.
-        tried = [[sizes[min(i, len(sizes) - 1)] for sizes in probes] for i in range(rounds)]
-        sampler = Sampler(self._tools.vocabulary, Wanted(entropy=True))
-        scores = forward([[[self._tools.ids.mask] * size for size in sizes] for sizes in tried])
-        chosen: list[list[int]] = []
-        for index, (spot, sizes) in enumerate(zip(spots, probes, strict=True)):
+        rounds = [
+            [draft.tokens if draft else [mask] * probes[i][min(turn, len(probes[i]) - 1)] for i, draft in enumerate(standing)]
+            for turn in range(max(map(len, probes.values())))
+        ]
+        scores = forward(rounds)
+        chosen: dict[int, list[int]] = {}
+        for index, sizes in probes.items():
             confidence, negentropy = [], []
-            for row in range(len(sizes)):
-                size = sizes[row]
-                one_line = 0 if spot.max_lines == 1 else size
-                proposal = sampler.propose(scores[row][index], Rules(one_line_from=one_line, end_from=size))
-                confidence.append(sum(proposal.confidence) / size)
-                negentropy.append(-sum(proposal.entropy) / size)
-            chosen.append(candidates(sizes, options.length, confidence, negentropy))
-        return [[sizes[min(k, len(sizes) - 1)] for sizes in chosen] for k in range(max(map(len, chosen)))]
+            for turn in range(len(sizes)):
+                logprobs = scores[turn][index].float().log_softmax(dim=-1)
+                confidence.append(float(logprobs.max(dim=-1).values.exp().mean()))
+                negentropy.append(float((logprobs.exp() * logprobs).sum(dim=-1).mean()))
+            chosen[index] = candidates(sizes, options.length, confidence, negentropy)
+        return [
+            [len(draft.tokens) if draft else chosen[i][min(k, len(chosen[i]) - 1)] for i, draft in enumerate(standing)]
+            for k in range(max(map(len, chosen.values())))
+        ]
 
-    def _preferred(self, job: Job, attempts: list[Attempt]) -> list[int]:
-        """Numbers of the hypotheses, best first."""
-        drafts = [[filled.tokens for filled in attempt] for attempt in attempts]
-        found = self._runner.suffix_logprobs(job.prompt.texts, drafts, job.watch.passed)
-        suffix: Sequence[float | None] = found or [None] * len(attempts)
-        scores = [preference(_mean_logprob(a), s) for a, s in zip(attempts, suffix, strict=True)]
-        return sorted(range(len(attempts)), key=lambda i: -scores[i])
+    def _preferred(self, job: Job, drafts: Sequence[Draft], attempts: Sequence[Attempt]) -> list[int]:
+        """Numbers of the hypotheses, best first: finished ones before others, then by what the suffix says of them too."""
+        if len(drafts) == 1:
+            return [0]
+        suffix: Sequence[float | None] = [None] * len(drafts)
+        if all(draft.done for draft in drafts):
+            try:
+                found = self._runner.suffix_logprobs(job.prompt.texts, [draft.tokens() for draft in drafts], job.watch.passing)
+                suffix = found or suffix
+            except Stopped:  # they are finished; the vote is a luxury
+                pass
+        scores = [preference(_mean_logprob(attempts[i]), s) for i, s in enumerate(suffix)]
+        return sorted(range(len(drafts)), key=lambda i: (not drafts[i].done, -scores[i]))
 
 
-def _attempt(draft: Draft, finish: Finish, spots: Sequence[Spot]) -> Attempt:
+def _attempt(draft: Draft, finish: Finish, spots: Sequence[Spot], standing: Sequence[Standing | None]) -> Attempt:
     attempt = []
-    for region, spot in zip(draft.regions, spots, strict=True):
+    for region, spot, draft_there in zip(draft.regions, spots, standing, strict=True):
         canvas = region.canvas
-        if not region.done:
-            attempt.append(unfinished(spot, canvas.content(), canvas.likelihood(), finish))
-            continue
-        full = isinstance(region.length, EndToken) and canvas.end == canvas.size >= spot.room
-        attempt.append(Filled(canvas.content(), canvas.likelihood(), "length" if full else "complete"))
+        if draft_there is not None and not draft_there.opened:
+            attempt.append(kept())
+        elif not region.done:
+            attempt.append(unfinished(spot, canvas.content(), canvas.logprob(), finish))
+        else:
+            full = isinstance(region.length, EndToken) and canvas.end == canvas.size >= spot.room
+            attempt.append(Filled(canvas.content(), canvas.logprob(), "length" if full else "complete"))
     return attempt
 
 
 def _mean_logprob(attempt: Attempt) -> float:
-    tokens = sum(len(filled.tokens) for filled in attempt)
-    return math.log(max(likelihood(attempt), 1e-300)) / max(1, tokens)
+    return logprob(attempt) / max(1, sum(len(filled.tokens) for filled in attempt))

@@ -85,8 +85,9 @@ class BlockStore:
         stack, forwards = known.stack.crop(shared), 0
         if shared < len(ids):
             device = self._model.embed_tokens.weight.device
-            rows = torch.tensor([ids[shared:]], device=device)
-            stack = self._model.encode(rows, 1, stack if shared else None, None, block_length=block)
+            new = ids[shared:]
+            rows = torch.tensor([new + [0] * (_rounded(len(new)) - len(new))], device=device)
+            stack = self._model.encode(rows, 1, stack if shared else None, None, block_length=block).crop(len(ids))
             forwards = 1
         self._sides[document] = Side(ids, stack)
         while len(self._sides) > self._limit:

@@ -51,6 +51,21 @@ class RollingRunner(Protocol):
         ...
 
 
+class _Contexts:
+    """The rows of a context beside the canvases of a batch: made once for the largest batch that is seen."""
+
+    def __init__(self, make: Callable[[int], ContextKV]) -> None:
+        self._make = make
+        self._largest = 0
+        self._context: ContextKV | None = None
+
+    def get(self, batch: int) -> ContextKV:
+        """Room for `batch` canvases."""
+        if self._context is None or batch > self._largest:
+            self._context, self._largest = self._make(batch), batch
+        return self._context if batch == self._largest else self._context.narrow(batch)
+
+
 class SplitRunner:
     """For the split layout: a step costs the canvas, not the file."""
 
@@ -66,16 +81,14 @@ class SplitRunner:
         before, behind = rows.prefix.length, rows.suffix.length
         far_first = before + slots + torch.arange(behind - 1, -1, -1, device=device)
         parts = [(rows.prefix, torch.arange(before, device=device)), (rows.suffix, far_first)]
-        contexts: dict[int, ContextKV] = {}
+        contexts = _Contexts(lambda batch: ContextKV.assemble(parts, slots, model.config, batch))
         positions = torch.arange(before, before + slots, device=device)[None]
 
         def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
             batch = len(drafts)
-            if batch not in contexts:
-                contexts[batch] = ContextKV.assemble(parts, slots, model.config, batch)
             tokens_BC = torch.tensor([list(holes[0]) for holes in drafts], device=device)
             roles_BC = torch.full_like(tokens_BC, ROLES["canvas"])
-            scores = model.logits(model(tokens_BC, positions.expand(batch, -1), roles_BS=roles_BC, context=contexts[batch]))
+            scores = model.logits(model(tokens_BC, positions.expand(batch, -1), roles_BS=roles_BC, context=contexts.get(batch)))
             return [[row] for row in scores]
 
         return Opened(forward, slots, rows.reused, rows.forwards)
@@ -97,11 +110,12 @@ class BlockRunner:
         whole = len(prompt) // block * block
         tail, slots = prompt[whole:], block - len(prompt) % block
         stack, reused, forwards = self.reuse.context(document, prompt[:whole])
-        contexts: dict[int, ContextKV] = {}
         # A shifted model scores the first slot of a block by the last row before it, which sees nothing of the block.
         lead = prompt[whole - 1 : whole] if shift and whole else []
         first = whole - len(lead)
         positions = torch.arange(first, whole + block, device=device)[None]
+        kept = [(stack, torch.arange(whole, device=device))]
+        contexts = _Contexts(lambda batch: ContextKV.assemble(kept, positions.shape[1], model.config, batch))
         mask = None
         if lead:
             mask = torch.ones(1 + block, whole + 1 + block, dtype=torch.bool, device=device)
@@ -111,10 +125,8 @@ class BlockRunner:
 
         def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
             batch = len(drafts)
-            if batch not in contexts:
-                contexts[batch] = ContextKV.assemble([(stack, torch.arange(whole, device=device))], positions.shape[1], model.config, batch)
             tokens_BS = torch.tensor([[*lead, *tail, *holes[0]] for holes in drafts], device=device)
-            hidden = model(tokens_BS, positions.expand(batch, -1), mask=mask, context=contexts[batch])
+            hidden = model(tokens_BS, positions.expand(batch, -1), mask=mask, context=contexts.get(batch))
             scorers = torch.arange(whole - first + len(tail), positions.shape[1], device=device) - shift
             return [[row] for row in model.logits(hidden[:, scorers.clamp_min(0)])]
 
@@ -154,7 +166,7 @@ class InPlaceRunner:
 
     def open(self, texts: Sequence[list[int]], passed: Callable[[], None] = lambda: None) -> Forward:
         """Logits for the canvases that stand between `texts` (one text more than there are canvases). `passed` hears of every
-        pass through the network."""
+        pass through the network before it is made."""
 
         def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
             rows, spans = zip(*(self._row(texts, holes) for holes in drafts), strict=True)
@@ -192,8 +204,8 @@ class InPlaceRunner:
         size = max(1, PASS_ROWS // max(map(len, rows)))
         scores: list[Tensor] = []
         for start in range(0, len(rows), size):
-            scores += self._pass(rows[start : start + size], wanted[start : start + size])
             passed()
+            scores += self._pass(rows[start : start + size], wanted[start : start + size])
         return scores
 
     def _pass(self, rows: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[Tensor]:

@@ -13,62 +13,65 @@ from dataclasses import dataclass
 
 from engine.text.tokenizer import Tokenizer
 
+MOST_TAKEN = 8
+"""Tokens that are taken back at most: a run of letters without blanks (Chinese, base64) is one word, however long."""
+
 
 @dataclass(frozen=True, slots=True)
 class HealedCut:
-    """Both sides of a hole after healing.
-
-    `prefix_ids` stop before the word the cursor stands in or behind; the hole must begin with its bytes, `forced`, which were
-    the tokens `taken`. `suffix` is the text behind the hole; `closing` is what the finished hole ends with although it now
-    stands in `suffix`.
-    """
+    """The text before a gap after healing: `prefix_ids` stop before the word the cursor stands in or behind; the gap must
+    begin with its bytes, `forced`, which were the tokens `taken`."""
 
     prefix_ids: list[int]
     taken: list[int]
     forced: bytes
-    suffix: str
-    closing: str
 
 
-def heal(prefix: str, suffix: str, tokenizer: Tokenizer) -> HealedCut:
-    """Heal the cut between `prefix` and the hole.
-
-    A cursor at the start of a line that holds text already asks for whole lines before it: the line end that such a
-    hole needs is put before the suffix and handed back as `closing`.
-    """
-    closing = ""
-    if suffix and not suffix.startswith("\n") and (not prefix or prefix.endswith("\n")):
-        suffix, closing = "\n" + suffix, "\n"
+def heal(prefix: str, tokenizer: Tokenizer) -> HealedCut:
+    """Heal the cut behind `prefix`."""
     encoding = tokenizer.encode(prefix)
     if not encoding.ids:
-        return HealedCut([], [], b"", suffix, closing)
+        return HealedCut([], [], b"")
     last = len(encoding.ids)
-    while last and encoding.words[last - 1] == encoding.words[-1]:
+    while last and encoding.words[last - 1] == encoding.words[-1] and len(encoding.ids) - last < MOST_TAKEN:
         last -= 1
+    # A token may hold a part of a character; what is taken back begins with a whole one.
+    while last < len(encoding.ids) and _continues(encoding.ids[last], tokenizer):
+        last += 1
     taken = encoding.ids[last:]
-    return HealedCut(encoding.ids[:last], taken, tokenizer.decode_bytes(taken), suffix, closing)
+    return HealedCut(encoding.ids[:last], taken, tokenizer.decode_bytes(taken))
+
+
+def _continues(token: int, tokenizer: Tokenizer) -> bool:
+    """Whether a token begins inside a character (with a continuation byte of UTF-8)."""
+    return b"\x80" <= tokenizer.token_bytes[token][:1] < b"\xc0"
 
 
 @dataclass(frozen=True, slots=True)
 class HealedDraft:
-    """A draft as the tokens of the hole, what healing took back included: the first `kept` of them hold nothing else, and
-    the one behind them begins with the bytes `straddled`, which are no part of the draft either."""
+    """A draft as the tokens of the gap, what healing took back included: the first `kept` of them hold nothing else, and
+    the one behind them begins with the bytes `straddled`, which are no part of the draft either.
+
+    `exact` is False where the tokenizer changes the text (it composes accents), so that tokens do not give it back.
+    """
 
     ids: list[int]
     kept: int
     straddled: bytes
+    exact: bool
 
 
 def heal_draft(cut: HealedCut, draft: str, tokenizer: Tokenizer) -> HealedDraft:
-    """The tokens of a draft that stands in the hole of `cut`."""
-    if cut.closing and draft.endswith("\n"):
-        draft = draft[:-1]  # that line end stands in the suffix now
+    """The tokens of a draft that stands in the gap behind `cut`."""
     ids = tokenizer.encode(cut.forced.decode() + draft).ids
+    if not tokenizer.decode_bytes(ids).startswith(cut.forced):  # the draft's first character belongs to the one before
+        ids = cut.taken + tokenizer.encode(draft).ids
     kept, covered = 0, 0
     while kept < len(ids) and covered + len(tokenizer.token_bytes[ids[kept]]) <= len(cut.forced):
         covered += len(tokenizer.token_bytes[ids[kept]])
         kept += 1
-    return HealedDraft(ids, kept, cut.forced[covered:])
+    exact = tokenizer.decode_bytes(ids) == cut.forced + draft.encode()
+    return HealedDraft(ids, kept, cut.forced[covered:], exact)
 
 
 class ForcedStart:

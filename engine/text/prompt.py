@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.api import Snippet
 from engine.errors import RequestError
 from engine.text.healing import HealedCut, HealedDraft, heal, heal_draft
-from engine.text.regions import Regions
+from engine.text.regions import Gap, Regions
 from engine.text.tokenizer import Tokenizer
 
 MAX_CHARACTERS_PER_TOKEN = 12
@@ -24,20 +24,22 @@ LEAST_AROUND = 64
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One gap in tokens: what it must begin with, what it ends with (see `HealedCut`), and the draft that stands there."""
+    """One gap in tokens: what it must begin with (see `HealedCut`), and the draft that stands there."""
 
+    gap: Gap
     taken: list[int]
     forced: bytes
-    closing: str
     draft: HealedDraft | None
-    noise: float
-    max_tokens: int
-    max_lines: int
 
     @property
     def room(self) -> int:
         """The most tokens the gap may hold, those of what healing took back included."""
-        return max(self.max_tokens, len(self.taken) + 1)
+        return max(self.gap.max_tokens, len(self.taken) + 1)
+
+    @property
+    def one_line(self) -> bool:
+        """Whether the gap ends with its line."""
+        return self.gap.max_lines == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,15 @@ def build(regions: Regions, snippets: tuple[Snippet, ...], layout: Layout, token
     runs: list[list[int]] = []
     spots: list[Spot] = []
     for number, gap in enumerate(regions.gaps):
-        behind = regions.texts[number + 1]
-        if number + 1 == len(regions.gaps):
-            behind = behind[: layout.suffix_tokens * MAX_CHARACTERS_PER_TOKEN]
-        cut = heal(text, behind, tokenizer) if regions.healing else HealedCut(tokenizer.encode(text).ids, [], b"", behind, "")
+        cut = heal(text, tokenizer) if regions.healing else HealedCut(tokenizer.encode(text).ids, [], b"")
         runs.append(cut.prefix_ids)
-        draft = None if gap.draft is None else heal_draft(cut, gap.draft, tokenizer)
-        spots.append(Spot(cut.taken, cut.forced, cut.closing, draft, gap.noise, gap.max_tokens, gap.max_lines))
-        text = cut.suffix
-    last = tokenizer.encode(text).ids if layout.suffix_tokens else []
+        draft = None if gap.draft is None else heal_draft(cut, gap.draft.removesuffix(gap.closing), tokenizer)
+        spots.append(Spot(gap, cut.taken, cut.forced, draft))
+        text = gap.closing + regions.texts[number + 1]
     if not spots:
         return Prompt((tokenizer.encode(text).ids,), ())
+    characters = layout.suffix_tokens * MAX_CHARACTERS_PER_TOKEN
+    last = tokenizer.encode(text[:characters]).ids if characters else []
 
     layout = _around(layout, sum(map(len, runs[1:])))
     start = [] if layout.document_id is None else [layout.document_id]

@@ -15,12 +15,19 @@ from engine.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A place to fill. `draft` stands there already and is kept but for the share `noise` of its tokens; None: nothing does."""
+    """A place to fill, in hole number `hole`, with its share of the hole's limits.
 
+    `draft` stands there already and is kept but for the share `noise` of the hole's tokens; None: nothing does. `closing` is
+    the line end that the gap needs because it asks for whole lines in front of a line: the model gets it as the beginning
+    of the suffix, and it is handed back behind the text.
+    """
+
+    hole: int
     max_tokens: int
     max_lines: int
     draft: str | None = None
     noise: float = 1.0
+    closing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +49,35 @@ class Regions:
 
 
 def split(request: InfillRequest) -> Regions:
-    """Fixed texts and gaps of `request`. Raises RequestError for holes that make no sense."""
+    """Fixed texts and gaps of `request`. Raises RequestError for holes that make no sense and for text that is not Unicode."""
     if not request.holes:
         raise RequestError("The request has no hole.", "Send at least one.")
-    texts = [request.prefix.replace("\r\n", "\n")]
+    texts = [_unix(request.prefix)]
     gaps: list[Gap] = []
     recipes: list[tuple[int | str, ...]] = []
-    for number, hole in enumerate(request.holes, 1):
-        last = number == len(request.holes)
-        _check(hole, number, last)
+    for number, hole in enumerate(request.holes):
+        last = number + 1 == len(request.holes)
+        _check(hole, number + 1, last)
         recipe: list[int | str] = []
-        for part, locked in _parts(hole):
+        parts = _parts(hole)
+        shares = sum(not locked for _, locked in parts)
+        for place, (part, locked) in enumerate(parts, 1):
             if locked:
                 recipe.append(part)
-                texts[-1] += part.replace("\r\n", "\n")
+                texts[-1] += _unix(part)
                 continue
-            keeps = hole.noise < 1 and bool(hole.draft)
+            draft = _unix(part) if hole.noise < 1 and hole.draft else None
+            closing = ""
+            if last and place == len(parts) and request.decoding.healing and (draft is None or draft.endswith("\n")):
+                closing = _closing(texts[-1], request.suffix)
             recipe.append(len(gaps))
-            gaps.append(Gap(hole.max_tokens, hole.max_lines, part.replace("\r\n", "\n") if keeps else None, hole.noise))
+            lines = max(1, hole.max_lines // shares) if hole.max_lines else 0
+            gaps.append(Gap(number, max(1, hole.max_tokens // shares), lines, draft, hole.noise, closing))
             texts.append("")
         recipes.append(tuple(recipe))
-        texts[-1] += (request.suffix if last else hole.after).replace("\r\n", "\n")
+        texts[-1] += _unix(request.suffix if last else hole.after)
+    if not _encodable(texts, gaps):
+        raise RequestError("The text holds half a surrogate pair, which is no character.", "Send well-formed Unicode.")
     return Regions(tuple(texts), tuple(gaps), tuple(recipes), request.decoding.healing)
 
 
@@ -77,6 +92,23 @@ def _parts(hole: Hole) -> list[tuple[str, bool]]:
         position = end
     parts.append((hole.draft[position:], False))
     return [(text, locked) for text, locked in parts if text]
+
+
+def _closing(before: str, behind: str) -> str:
+    """A gap at the start of a line that holds text already asks for whole lines before it."""
+    return "\n" if behind and behind[0] not in "\r\n" and (not before or before.endswith("\n")) else ""
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _encodable(texts: Sequence[str], gaps: Sequence[Gap]) -> bool:
+    try:
+        "".join([*texts, *(gap.draft or "" for gap in gaps)]).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check(hole: Hole, number: int, last: bool) -> None:

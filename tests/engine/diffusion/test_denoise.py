@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from engine.diffusion.canvas import Canvas
-from engine.diffusion.denoise import Draft, Plan, Region, branches, commit_first, denoise, redraft
+from engine.diffusion.denoise import Draft, Plan, Region, branches, commit_first, denoise, self_confidence
 from engine.diffusion.length import EndToken, Exact, ExpandDelete, cut_lines
 from engine.diffusion.remask import Remask
 from engine.diffusion.sampler import Rules, Sampler, Vocabulary, Wanted
@@ -64,7 +65,7 @@ def test_an_unsure_canvas_goes_left_to_right_one_a_step() -> None:
     assert steps == [(0,), (1,), (2,)]
     assert canvas.content() == [A, B]
     assert canvas.confidence[:3] == pytest.approx([0.6, 0.7, 0.8], abs=1e-3)
-    assert canvas.likelihood() == pytest.approx(0.6 * 0.7 * 0.8, abs=1e-3)
+    assert math.exp(canvas.logprob()) == pytest.approx(0.6 * 0.7 * 0.8, abs=1e-3)
 
 
 def test_plain_confidence_order_takes_the_surest_slot_first() -> None:
@@ -109,7 +110,7 @@ def test_a_forced_start_cannot_be_skipped_by_an_end() -> None:
 
 @pytest.mark.parametrize("rule", [Exact(), ExpandDelete(EXPAND, END, 8)])
 def test_a_forced_start_that_needs_more_slots_gets_them(rule) -> None:
-    region = Region(Canvas(1, MASK, END), rule, forced=b"aac")
+    region = Region(Canvas(1, MASK, END), rule, forced=b"aac", elastic=True)
     forward = lambda drafts: [[logits(*[{A: 0.7, B: 0.1, C: 0.05}] * len(drafts[0][0]))]]  # noqa: E731
     list(denoise(forward, [Draft([region], sampler())], Plan(), Bytes()))
     assert b"".join(TOKENS[t] for t in region.canvas.content()).startswith(b"aac")
@@ -223,29 +224,32 @@ def test_a_doubted_token_is_written_again() -> None:
     assert region.canvas.tokens == [B, C, B]
 
 
-def test_noise_opens_the_least_confident_tokens_only() -> None:
-    truth = [A, B, C, A]
-
+def test_tokens_are_scored_without_seeing_themselves() -> None:
     def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[torch.Tensor]]:
-        assert [[hole[0].count(MASK)] for hole in drafts] == [[2], [2]]  # each half hides its own slots
-        return [[logits({A: 0.9}, {B: 0.2, C: 0.7}, {C: 0.8}, {A: 0.95})] for _ in drafts]
+        assert drafts == [[[MASK, B, MASK, A], [MASK]], [[A, MASK, C, MASK], [MASK]]]
+        rows = [
+            logits({A: 0.9, B: 0.1}, {A: 0.9, B: 0.1}, {A: 1.0}, {A: 1.0}),
+            logits({A: 0.2, B: 0.8}, {B: 0.2, A: 0.8}, {C: 1.0}, {A: 0.7, B: 0.3}),
+        ]
+        return [[r, logits({A: 1.0})] for r in rows]
 
-    draft = Draft([Region(Canvas(0, MASK, END, truth), Exact())], sampler())
-    redraft(forward, draft, [0.25])
-    assert draft.regions[0].canvas.tokens == [A, MASK, C, A]
-
-
-@pytest.mark.parametrize("noise", [0.0, None])
-def test_no_noise_asks_the_network_nothing(noise: float | None) -> None:
-    draft = Draft([Region(Canvas(0, MASK, END, [A, B]), Exact())], sampler())
-    redraft(lambda drafts: pytest.fail("asked"), draft, [noise])
-    assert draft.done
+    first, second = self_confidence(forward, [[A, B, C, A], [MASK]], [True, False], MASK)
+    assert first == pytest.approx([0.9, 0.2, 0.0, 0.7], abs=1e-3)
+    assert second == []
 
 
-def test_an_opened_last_token_lets_the_hole_end_elsewhere() -> None:
-    draft = Draft([Region(Canvas(0, MASK, END, [A, B, END, END]), EndToken(END))], sampler())
-    redraft(lambda drafts: [[logits({A: 0.9}, {B: 0.1}, {}, {})]] * 2, draft, [0.5])
-    assert draft.regions[0].canvas.tokens == [A, MASK, MASK, MASK]
+def test_a_token_that_must_hold_all_that_is_forced_does() -> None:
+    region = Region(Canvas(0, MASK, END, [MASK, C]), Exact(), forced=b"a", at_once=True)
+    list(denoise(lambda drafts: [[logits({C: 0.9, B: 0.06, A: 0.04}, {C: 1.0})]], [Draft([region], sampler())], Plan(), Bytes()))
+    assert region.canvas.content() == [B, C]
+
+
+def test_the_probability_is_the_models_own_whatever_is_drawn() -> None:
+    found = sampler(Wanted(gap=True, entropy=True), temperature=0.2, top_p=0.3).propose(logits({A: 0.6, B: 0.3, C: 0.1}), Rules())
+    assert found.tokens == [A]
+    assert found.confidence == pytest.approx([0.6], abs=1e-3)
+    assert found.gap == pytest.approx([math.log(2)], abs=1e-3)
+    assert found.score == pytest.approx([1.0])
 
 
 def test_the_same_seed_gives_the_same_draws() -> None:
@@ -267,11 +271,10 @@ def test_random_logits_always_end(seed: int) -> None:
         Remask(rng.choice(["none", "confidence", "remdm"])),  # type: ignore[arg-type]
         rng.random() < 0.3,
         rng.choice([0.0, 0.5]),
-        seed,
     )
     wanted = Wanted(rng.choice(["confidence", "margin", "entropy"]), True, True, True, True)  # type: ignore[arg-type]
     forced = rng.choice([b"", b"a", b"aac", b"\n"])
-    region = Region(Canvas(rng.randint(1, 6), MASK, END), rule, forced, rng.random() < 0.5)
+    region = Region(Canvas(rng.randint(1, 6), MASK, END), rule, forced, rng.random() < 0.5, elastic=not isinstance(rule, EndToken))
     forward = lambda drafts: [[2 * torch.randn(len(h), 7, generator=generator) for h in d] for d in drafts]  # noqa: E731
     drawn = sampler(wanted, temperature=rng.choice([0.0, 1.0]), seed=seed)
     for step in denoise(forward, [Draft([region], drawn)], plan, Bytes()):

@@ -124,7 +124,7 @@ def test_expand_and_delete_by_hand() -> None:
     assert canvas.tokens == [A, MASK, B]
     rule.settle(canvas, [(1, END, 0.5)])  # and what is committed behind it stays
     assert canvas.tokens == [A, B]
-    assert canvas.likelihood() == pytest.approx(0.9 * 0.7 * 0.8 * 0.6 * 0.5)
+    assert math.exp(canvas.logprob()) == pytest.approx(0.9 * 0.7 * 0.8 * 0.6 * 0.5)
 
 
 def test_deletion_is_broadcast_over_masks_between_committed_text() -> None:
@@ -241,7 +241,7 @@ def test_remdm_opens_less_than_its_cap_and_rather_the_unsure() -> None:
         canvas.confidence = [0.99, 0.05, 0.0, 0.0]
         for slot in Remask("remdm").choose(canvas, [], [2], rng):
             opened[slot] += 1
-    # sigma = min(0.2, (1 - 3/4) / (2/4)) = 0.2, shared by softmax(-0.99, -0.05)
+    # sigma = min(0.2, (1 - 2/4) / (1/4)) = 0.2, shared by softmax(-0.99, -0.05)
     share = math.exp(-0.05) / (math.exp(-0.05) + math.exp(-0.99))
     assert opened[1] / 4000 == pytest.approx(0.2 * share, abs=0.02)
     assert opened[0] / 4000 == pytest.approx(0.2 * (1 - share), abs=0.02)

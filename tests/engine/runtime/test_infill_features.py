@@ -4,7 +4,6 @@ alternatives. Random weights say nonsense; what is tested is that every promise 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 import family_checkpoints
 from engine.api import Decoding, Hole, InfillRequest, Limits
 from engine.errors import RequestError
-from engine.runtime.engine import CanvasView, Engine
+from engine.runtime.engine import Engine
 
 PREFIX = "def add(first, second):\n    total = first + second\n    return "
 SUFFIX = "\n\n\nclass Box:\n    def __init__(self, value):\n        self.value = value\n"
@@ -132,10 +131,8 @@ def test_locked_text_stays(load, name: str, noise: float) -> None:
     draft = "helper(first, second)"
     hole = Hole(draft=draft, locked=((6, 7), (12, 13), (20, 21)), noise=noise, max_tokens=20)
     text = load(name).infill(ask(holes=(hole,))).text
-    left, _, rest = text.partition("(")
     assert text.endswith(")")
-    assert "," in rest
-    assert left is not None
+    assert "," in text.partition("(")[2]
 
 
 @pytest.mark.parametrize("name", [*IN_PLACE, *ROLLING])
@@ -157,16 +154,6 @@ def test_noise_changes_a_draft_and_never_the_text_before_it(load, name: str, pre
     tokens = engine.tokenizer.encode(draft).ids
     if engine.defaults.length == "fixed" or name in ("dream", "llada"):
         assert abs(result.fills[0].tokens - len(tokens)) <= 2  # no rule here changes the number of tokens
-
-
-@pytest.mark.parametrize("name", [*IN_PLACE, *ROLLING])
-def test_a_stopped_refinement_gives_the_draft_back(load, name: str) -> None:
-    draft = "first + second"
-    result = load(name).infill(ask(holes=(Hole(draft=draft, noise=0.9),)), cancelled=lambda: True)
-    assert (result.finish, result.text) in (("cancelled", draft), ("cancelled", ""))
-    seen: list[CanvasView] = []
-    stopped = load(name).infill(ask(holes=(Hole(draft=draft * 3, noise=0.9),)), cancelled=lambda: bool(seen), on_step=seen.append)
-    assert stopped.text == draft * 3 or stopped.finish == "complete"
 
 
 @pytest.mark.parametrize("name", [*IN_PLACE, *ROLLING])
@@ -243,7 +230,3 @@ def test_a_mask_in_the_vocabulary_is_never_an_answer(load) -> None:
             text = engine.infill(ask(holes=(Hole(max_tokens=8, max_lines=0),), decoding=Decoding(temperature=5.0, seed=seed))).text
             assert "<|" not in text
             assert "<[" not in text
-
-
-def test_family_checkpoints_are_what_the_parity_tests_use() -> None:
-    assert Path(family_checkpoints.__file__).name == "family_checkpoints.py"

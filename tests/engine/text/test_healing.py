@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.text.healing import ForcedStart, heal
+from engine.text.healing import MOST_TAKEN, ForcedStart, heal, heal_draft
 from engine.text.tokenizer import Tokenizer
 
 
@@ -24,31 +24,35 @@ from engine.text.tokenizer import Tokenizer
     ],
 )
 def test_the_last_word_goes_back_into_the_hole(tokenizer: Tokenizer, prefix: str, forced: str) -> None:
-    cut = heal(prefix, "\n", tokenizer)
+    cut = heal(prefix, tokenizer)
     assert cut.forced.decode() == forced
     assert tokenizer.decode(cut.prefix_ids) + forced == prefix
-    assert cut.closing == ""
 
 
-@pytest.mark.parametrize(
-    ("prefix", "suffix", "healed", "closing"),
-    [
-        ("def f():\n", "    return 1\n", "\n    return 1\n", "\n"),
-        ("", "import os\n", "\nimport os\n", "\n"),
-        ("def f():\n", "\n", "\n", ""),
-        ("def f():\n", "", "", ""),
-        ("foo(", ")\n", ")\n", ""),
-    ],
-)
-def test_a_cursor_before_a_line_asks_for_whole_lines(tokenizer: Tokenizer, prefix: str, suffix: str, healed: str, closing: str) -> None:
-    cut = heal(prefix, suffix, tokenizer)
-    assert (cut.suffix, cut.closing) == (healed, closing)
+def test_a_long_run_without_blanks_is_taken_back_only_in_part(tokenizer: Tokenizer) -> None:
+    for word in ("x" * 300, "\u51fd\u6570" * 60):
+        cut = heal(f"# {word}", tokenizer)
+        assert 0 < len(cut.taken) <= MOST_TAKEN
+        assert cut.forced.decode()
+        assert tokenizer.decode_bytes(cut.prefix_ids) + cut.forced == f"# {word}".encode()
+
+
+@given(st.text(alphabet="ab_ .(\n\t\u00e9\U0001d6fc1", max_size=12), st.text(alphabet="ab_ .(\n\t\u00e91", min_size=1, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_a_draft_stands_behind_what_was_taken_back(tokenizer: Tokenizer, prefix: str, draft: str) -> None:
+    cut = heal(prefix, tokenizer)
+    found = heal_draft(cut, draft, tokenizer)
+    assert found.exact
+    assert tokenizer.decode_bytes(found.ids) == cut.forced + draft.encode()
+    assert tokenizer.decode_bytes(found.ids[: found.kept]) + found.straddled == cut.forced
+    if found.straddled:
+        assert tokenizer.token_bytes[found.ids[found.kept]].startswith(found.straddled)
 
 
 @given(st.text(alphabet="ab_ .(\n\té\U0001d6fc1", max_size=30))
 @settings(max_examples=200, deadline=None)
 def test_healing_loses_no_byte(tokenizer: Tokenizer, prefix: str) -> None:
-    cut = heal(prefix, "", tokenizer)
+    cut = heal(prefix, tokenizer)
     assert tokenizer.decode_bytes(cut.prefix_ids) + cut.forced == prefix.encode()
 
 

@@ -102,27 +102,9 @@ def test_holes_too_far_apart_are_refused(tokenizer: Tokenizer) -> None:
         _several(tokenizer, "\n" + "".join(LINES))
 
 
-@pytest.mark.parametrize(
-    ("prefix", "draft", "suffix"),
-    [("    return ", "total", "\n"), ("def add(fi", "rst):", "\n"), ("def f():\n", "    x = 1\n", "    return 1\n"), ("a", "", "\n")],
-)
-def test_a_draft_stands_in_the_hole_with_what_healing_took_back(tokenizer: Tokenizer, prefix: str, draft: str, suffix: str) -> None:
-    regions = split(InfillRequest(prefix=prefix, suffix=suffix, holes=(Hole(draft=draft, noise=0.5, max_lines=0),)))
-    spot = prompts.build(regions, (), _layout(tokenizer), tokenizer).spots[0]
-    if not draft:
-        assert spot.draft is None
-        return
-    assert spot.draft is not None
-    assert tokenizer.decode_bytes(spot.draft.ids) + spot.closing.encode() == spot.forced + draft.encode()
-    held = tokenizer.decode_bytes(spot.draft.ids[: spot.draft.kept]) + spot.draft.straddled
-    assert held == spot.forced
-    if spot.draft.straddled:
-        assert tokenizer.token_bytes[spot.draft.ids[spot.draft.kept]].startswith(spot.draft.straddled)
-
-
 def test_without_healing_the_prompt_is_cut_where_the_cursor_stands(tokenizer: Tokenizer) -> None:
     request = InfillRequest(prefix="def f():\n    ret", suffix="    return 1\n", decoding=Decoding(healing=False))
     prompt = prompts.build(split(request), (), _layout(tokenizer), tokenizer)
     assert tokenizer.decode(prompt.texts[0]) == request.prefix
     assert tokenizer.decode(prompt.texts[1]) == request.suffix
-    assert (prompt.spots[0].forced, prompt.spots[0].taken, prompt.spots[0].closing) == (b"", [], "")
+    assert (prompt.spots[0].forced, prompt.spots[0].taken, prompt.spots[0].gap.closing) == (b"", [], "")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api import Hole, InfillRequest
+from engine.api import Decoding, Hole, InfillRequest
 from engine.errors import RequestError
 from engine.text.regions import split
 
@@ -51,6 +51,42 @@ def test_locked_text_comes_back_as_it_was(draft: str, cuts: set[int]) -> None:
         unlocked.append(draft[position:start])
         position = end
     assert regions.assemble([text for text in unlocked if text]) == [draft]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "hole", "closing"),
+    [
+        ("def f():\n", "    return 1\n", Hole(), "\n"),
+        ("", "import os\n", Hole(), "\n"),
+        ("def f():\n", "\n", Hole(), ""),
+        ("def f():\n", "", Hole(), ""),
+        ("foo(", ")\n", Hole(), ""),
+        ("a = 1\n", "    y = 2\n", Hole(draft="    x = 1\n", noise=0.5), "\n"),
+        ("a = 1\n", "    y = 2\n", Hole(draft="    x = 1", noise=0.5), ""),
+        ("a = 1\n", " + 2\n", Hole(draft="call(x)", locked=((6, 7),), noise=0.5), ""),
+        ("a = 1\n", " + 2\n", Hole(draft="(x", locked=((0, 1),)), ""),
+    ],
+)
+def test_only_a_gap_that_asks_for_whole_lines_is_closed(prefix: str, suffix: str, hole: Hole, closing: str) -> None:
+    gap = split(InfillRequest(prefix=prefix, suffix=suffix, holes=(hole,))).gaps[-1]
+    assert gap.closing == closing
+    assert split(InfillRequest(prefix=prefix, suffix=suffix, holes=(hole,), decoding=Decoding(healing=False))).gaps[-1].closing == ""
+
+
+def test_text_behind_another_hole_is_never_closed() -> None:
+    regions = split(InfillRequest(prefix="a = 1\n", suffix="b\n", holes=(Hole(after=" = foo("), Hole())))
+    assert [gap.closing for gap in regions.gaps] == ["", ""]
+
+
+def test_gaps_share_the_limits_of_their_hole() -> None:
+    hole = Hole(draft="a+b+c+d", locked=((1, 2), (3, 4), (5, 6)), max_tokens=9, max_lines=2)
+    regions = split(InfillRequest(prefix="x = ", suffix="\n", holes=(hole,)))
+    assert [(gap.max_tokens, gap.max_lines) for gap in regions.gaps] == [(2, 1)] * 4
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(RequestError, match="surrogate"):
+        split(InfillRequest(prefix="x = '\ud800", suffix=""))
 
 
 @pytest.mark.parametrize(
