@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@for hole in $(DEMO_HOLES); do \
 	    echo "\$$ dlsp infill $(DEMO_FILE):$$hole --diff"; \
-	    $(BIN)/dlsp infill $(DEMO_FILE):$$hole --diff; \
+	    $(BIN)/dlsp infill $(DEMO_FILE):$$hole --diff --model nano; \
 	    echo; \
 	done
 

@@ -158,7 +158,7 @@ def holes(
         run = scoring.Run(
             name=engine.model,
             answer=scoring.ask_model(engine, question),
-            settings={"model": facts["model"], "decoding": choice.facts(), **limits},
+            settings={"model": facts["model"], "decoding": choice.facts(), "limit": limit, "language": language, **limits},
             out=out,
             workers=workers,
             count=token_counter(engine),

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import msgspec
 import typer
 
+from dlsp.settings import read_file, resolve, user_file
 from engine.api import Hole, InfillRequest, InfillResult, Limits
-from engine.config import EngineConfig
+from engine.config import DType, EngineConfig
 from engine.errors import ConfigError, DocumentError, RequestError
 
 if TYPE_CHECKING:
@@ -64,9 +65,17 @@ class Source:
 
 def infill(
     where: Annotated[str, typer.Argument(metavar="PATH:LINE:COL", help="The hole; line and column count from 1.", show_default=False)],
-    model: Annotated[str, typer.Option(help='"nano", a model that `dlsp models` lists, or the path of a checkpoint folder.')] = "nano",
-    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help='"nano", a model that `dlsp models` lists, or the path of a checkpoint folder.', show_default="as in the settings file"
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.", show_default="as in the settings file")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="auto, float32, bfloat16, float16, int8 or int4.", show_default="as in the settings file"),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, max=1024, help="The longest answer, in tokens.")] = 64,
     max_lines: Annotated[int, typer.Option(min=1, max=200, help="The longest answer, in lines.")] = 1,
     deadline_ms: Annotated[int, typer.Option(min=0, help="Take the best so far after this many milliseconds; 0: no deadline.")] = 0,
@@ -93,7 +102,7 @@ def infill(
     from engine.runtime.engine import Engine
 
     started = time.monotonic()
-    engine = Engine.load(config.model, device=config.device, dtype=config.dtype)
+    engine = Engine.load(config.model, device=config.device, dtype=config.dtype, threads=config.threads)
     load_ms = (time.monotonic() - started) * 1000
     if engine.fallback_reason:
         print(f"dlsp: {engine.fallback_reason}", file=sys.stderr)
@@ -105,7 +114,7 @@ def infill(
     elif diff:
         _print_diff(source, result.text)
     else:
-        print(result.text)
+        print(_printable(result.text) if sys.stdout.isatty() else result.text)
     if not result.text:
         print(f"dlsp: nothing to put there ({result.reason or result.finish}).", file=sys.stderr)
 
@@ -167,6 +176,11 @@ def _read_text(path: Path) -> str:
         raise DocumentError(f"{path} is not UTF-8 text (byte {error.start + 1}).", "Convert it to UTF-8 first.") from error
 
 
+def _printable(text: str) -> str:
+    """For a terminal: control characters but line ends and tabs as U+FFFD, so that a model cannot move the cursor."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
+
+
 def _split_lines(text: str) -> list[str]:
     """Lines with their ends. Only what an editor takes for a line end counts: no form feed, no U+2028."""
     return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
@@ -183,12 +197,20 @@ def _line_end(text: str) -> str:
     return max((unix, "\n"), (windows, "\r\n"), (old_mac, "\r"), key=lambda pair: pair[0])[1]
 
 
-def _engine_config(model: str, device: str, dtype: str) -> EngineConfig:
-    """The options, checked before anything slow happens. Raises ConfigError."""
-    try:
-        return msgspec.convert({"model": model, "device": device, "dtype": dtype}, EngineConfig)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"There is no number format {dtype!r}.", "Use auto, float32, bfloat16 or float16.") from error
+def _engine_config(model: str | None, device: str | None, dtype: str | None) -> EngineConfig:
+    """The settings file's engine with the options instead, checked before anything slow happens. Raises ConfigError."""
+    options = read_file(user_file())
+    for problem in options.problems:
+        print(f"dlsp: {problem}", file=sys.stderr)
+    settings = resolve([options]).engine()
+    if dtype is not None and dtype not in get_args(DType):
+        raise ConfigError(f"There is no number format {dtype!r}.", f"Use one of {', '.join(get_args(DType))}.")
+    return EngineConfig(
+        model=settings.model if model is None else model,
+        device=device or settings.device,
+        dtype=cast(DType, dtype or settings.dtype),
+        threads=settings.threads,
+    )
 
 
 def _facts(result: InfillResult, load_ms: float) -> dict[str, Any]:

@@ -28,6 +28,9 @@ from engine.runtime.loading import fill_network
 BLOCK = 32 << 20
 """Bytes of one read of the floor: what the loader reads at a time, too."""
 
+SMALL_FILES = 100_000_000
+"""Bytes of files below which the report says that it says little."""
+
 _SELF = Path("/proc/self")
 
 
@@ -106,6 +109,8 @@ def report(results: dict[str, Any], facts: dict[str, Any]) -> Report:
         )
     if results["device_peak"] is not None:
         notes.append(f"Device memory at the peak: {_megabytes(results['device_peak'])}.")
+    if results["file_bytes"] < SMALL_FILES:
+        notes.append(f"Files below {_megabytes(SMALL_FILES)} say little: fixed costs outweigh reading.")
     if "cold" not in caches:
         notes.append("Cold reads skipped: this system does not drop files from its cache on request.")
     data = {"bench": "load", **{key: value for key, value in results.items() if key != "samples"}, **facts}
@@ -130,8 +135,8 @@ def _load(checkpoint: checkpoints.Checkpoint, placement: Placement) -> None:
 
 
 def _read(files: Sequence[Path]) -> None:
-    """Read every byte into one buffer."""
-    buffer = memoryview(bytearray(BLOCK))
+    """Read every byte into one buffer, no larger than the largest file."""
+    buffer = memoryview(bytearray(min(BLOCK, max(path.stat().st_size for path in files))))
     for path in files:
         with path.open("rb", buffering=0) as file:
             while file.readinto(buffer):

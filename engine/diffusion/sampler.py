@@ -5,6 +5,7 @@ Shape suffixes: C slots, V vocabulary.
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from engine.errors import DeviceError
 
 ScoreKind = Literal["confidence", "margin", "entropy"]
 
@@ -133,6 +136,11 @@ class Sampler:
             standing = torch.tensor(present, device=logits_CV.device)
             columns["held"] = logits_CV.float().log_softmax(dim=-1).gather(1, standing[:, None])[:, 0].exp()
         rows = dict(zip(columns, torch.stack(list(columns.values())).tolist(), strict=True))  # one transfer from the device
+        if any(math.isnan(value) for value in rows["confidence"]):
+            raise DeviceError(
+                "The model computes values that are not numbers.",
+                "Use dtype bfloat16 or float32; `dlsp models verify` looks for damage in the weights.",
+            )
         return Proposal(
             [int(token) for token in rows["tokens"]],
             rows["confidence"],

@@ -54,6 +54,10 @@ def resolve(decoding: Decoding, defaults: InfillDefaults, ids: TokenIds, attenti
     score = decoding.score or defaults.score or "confidence"
     own = kind == (defaults.schedule or "threshold") and score == (defaults.score or "confidence")
     level = decoding.level or (defaults.threshold if own else _THRESHOLDS[score] if kind == "threshold" else _LEVELS[kind])
+    if kind == "threshold" and level > 1:
+        raise RequestError(f"The level of the schedule threshold is a probability; it is {level:g}.", "Use a number from 0 to 1.")
+    if kind == "fixed" and level != int(level):
+        raise RequestError(f"The level of the schedule fixed is a number of tokens; it is {level:g}.", "Use 1, 2, 3 and so on.")
     remask = decoding.remask or "none"
     early = defaults.early_commit if decoding.early_commit is None else decoding.early_commit
     wanted = Wanted(score=score, entropy=kind == "entropy-bound", gap=early, held=remask == "confidence", logprobs=decoding.stability > 0)
@@ -85,7 +89,6 @@ def _check(decoding: Decoding) -> None:
     limits: tuple[tuple[bool, str, str], ...] = (
         (0 <= decoding.slots <= MOST_SLOTS, f"slots must be from 0 to {MOST_SLOTS}", f"{decoding.slots}"),
         (decoding.level >= 0, "level must not be negative", f"{decoding.level:g}"),
-        (decoding.schedule != "threshold" or decoding.level <= 1, "level is a probability for this schedule", f"{decoding.level:g}"),
         (decoding.stability >= 0, "stability must not be negative", f"{decoding.stability:g}"),
         (0 <= decoding.temperature <= 10, "temperature must be from 0 to 10", f"{decoding.temperature:g}"),
         (0 < decoding.top_p <= 1, "top_p must be above 0 and at most 1", f"{decoding.top_p:g}"),

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from engine.api import Hole, InfillRequest
 from engine.errors import RequestError
 
+MOST_TOKENS = 4096
+"""The most tokens a hole may ask for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -116,8 +119,8 @@ def _check(hole: Hole, number: int, last: bool) -> None:
         raise RequestError(f"Holes {number} and {number + 1} touch.", "Send them as one hole, or give the text between them as `after`.")
     if last and hole.after:
         raise RequestError(f"Hole {number} is the last one, so it has no `after`.", "Put the text behind it into `suffix`.")
-    if hole.max_tokens < 1:
-        raise RequestError(f"Hole {number} may have {hole.max_tokens} tokens.", "Allow at least 1.")
+    if not 1 <= hole.max_tokens <= MOST_TOKENS:
+        raise RequestError(f"Hole {number} may have {hole.max_tokens} tokens.", f"Allow from 1 to {MOST_TOKENS}.")
     if hole.max_lines < 0:
         raise RequestError(f"Hole {number} may have {hole.max_lines} lines.", "Use 0 for no limit.")
     if not 0 <= hole.noise <= 1:

@@ -58,6 +58,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     module = ModuleType("engine.runtime.engine")
     module.Engine = Fresh  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "engine.runtime.engine", module)
+    monkeypatch.setattr("dlsp.cli.infill.user_file", lambda: Path("/code/no-such-file.toml"))
     return Fresh
 
 
@@ -151,8 +152,21 @@ def test_only_the_middle_is_printed(engine: type[StandIn], tmp_path: Path, capsy
     (request,) = engine.requests
     assert (request.prefix, request.suffix) == ("x = ", "\ny = 2\n")
     assert (request.holes[0].max_lines, request.holes[0].max_tokens, request.limits.deadline_ms) == (3, 9, 70)
-    assert engine.loaded == [("nano", {"device": "cpu", "dtype": "auto"})]
+    assert engine.loaded == [("nano", {"device": "cpu", "dtype": "auto", "threads": 0})]
     assert path.read_bytes() == b"x = \ny = 2\n"
+
+
+def test_what_is_not_said_is_as_in_the_settings_file(engine: type[StandIn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "config.toml"
+    settings.write_text('model = "/code/model"\ndtype = "int8"\ndevice = "cpu"\nthreads = 3\n')
+    monkeypatch.setattr("dlsp.cli.infill.user_file", lambda: settings)
+    where = f"{source_file(tmp_path, b'x = ')}:1:5"
+    assert run(where) == 0
+    assert run(where, "--model", "nano", "--dtype", "float32", "--device", "auto") == 0
+    assert engine.loaded == [
+        ("/code/model", {"device": "cpu", "dtype": "int8", "threads": 3}),
+        ("nano", {"device": "auto", "dtype": "float32", "threads": 3}),
+    ]
 
 
 def test_json_has_the_facts(engine: type[StandIn], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

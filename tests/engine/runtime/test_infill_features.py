@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import family_checkpoints
 from engine.api import Decoding, Hole, InfillRequest, Limits
-from engine.errors import RequestError
+from engine.errors import DeviceError, RequestError
 from engine.runtime.engine import Engine
 
 PREFIX = "def add(first, second):\n    total = first + second\n    return "
@@ -195,7 +197,8 @@ def test_the_deadline_is_kept_in_every_filler(load, name: str) -> None:
     [
         (Decoding(length="expand-delete"), "no expand token"),
         (Decoding(slots=1000), "slots must be from 0 to 512; it is 1000"),
-        (Decoding(schedule="threshold", level=2.0), "probability"),
+        (Decoding(schedule="threshold", level=2.0), "probability; it is 2"),
+        (Decoding(schedule="fixed", level=0.5), "number of tokens; it is 0.5"),
         (Decoding(level=-1.0), "level"),
         (Decoding(temperature=-1.0), "temperature"),
         (Decoding(top_p=0.0), "top_p"),
@@ -230,3 +233,13 @@ def test_a_mask_in_the_vocabulary_is_never_an_answer(load) -> None:
             text = engine.infill(ask(holes=(Hole(max_tokens=8, max_lines=0),), decoding=Decoding(temperature=5.0, seed=seed))).text
             assert "<|" not in text
             assert "<[" not in text
+
+
+@pytest.mark.parametrize("name", ["dreamon", "llada", "sdar"])
+def test_values_that_are_not_numbers_are_an_error_not_a_loop(tmp_path, name: str) -> None:
+    folder = family_checkpoints.write(name, tmp_path / name)
+    weights = load_file(folder / "model.safetensors")
+    broken = next(key for key in weights if "norm" in key or "ln_f" in key)
+    save_file(weights | {broken: torch.full_like(weights[broken], torch.nan)}, folder / "model.safetensors")
+    with pytest.raises(DeviceError, match=r"not numbers.*dtype bfloat16 or float32"):
+        Engine.load(str(folder), device="cpu", dtype="float32")
