@@ -20,18 +20,27 @@ def _bench_data() -> Path | None:
 
 
 @train_app.command()
-def corpus(work: Workspace = WORK) -> None:
-    """Download the named packages through pip, filter them, and write the corpus with its manifest.
+def corpus(
+    work: Workspace = WORK,
+    downloads: Annotated[Path | None, typer.Option(help="Folder that keeps what was fetched; default: `downloads` in --work.")] = None,
+    allow_missing: Annotated[bool, typer.Option(help="Build without the packages that cannot be fetched.")] = False,
+) -> None:
+    """Fetch the pinned packages (pip, npm, apt-get), filter them, and write the corpus with its manifest.
 
-    Files that share a long line with HumanEval-Infilling are dropped where $DLSP_BENCH_DATA points to it.
+    Files that share a long line or 13 words with a benchmark in $DLSP_BENCH_DATA are dropped. Cut off, it goes on with what it fetched.
     """
-    from engine.train.corpus import build
+    from engine.train.corpus import Job, build
 
     data = _bench_data()
     if data is None:
-        typer.echo("DLSP_BENCH_DATA is not set: the corpus is not checked against HumanEval-Infilling.", err=True)
-    manifest = build(work / "corpus", work / "wheels", data, report=typer.echo)
-    typer.echo(f"{manifest['train_bytes'] / 1e6:.1f} MB of training text in {work / 'corpus'}")
+        typer.echo("DLSP_BENCH_DATA is not set: the corpus is not checked against any benchmark.", err=True)
+    manifest = build(Job(work / "corpus", downloads or work / "downloads", data, allow_missing, typer.echo))
+    for name, count in manifest["languages"].items():
+        typer.echo(f"{name:12}{count['packages']:5} packages{count['files']:8} files{count['bytes'] / 1e6:9.2f} MB")
+    for reason, (files, size) in manifest["dropped"].items():
+        typer.echo(f"dropped: {reason:24}{files:8} files{size / 1e6:9.2f} MB")
+    typer.echo(f"{manifest['train_bytes'] / 1e6:.1f} MB to train on, {manifest['python_share']:.0%} Python, in {work / 'corpus'}")
+    typer.echo(f"sha256 of train.jsonl: {manifest['sha256']['train.jsonl']}")
 
 
 @train_app.command()

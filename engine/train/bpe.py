@@ -11,7 +11,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 MASK, END, DOCUMENT, PAD = "<|mask|>", "<|end|>", "<|document|>", "<|pad|>"
-SPECIAL_TOKENS = (PAD, DOCUMENT, END, MASK)
+FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = "<|fim-prefix|>", "<|fim-suffix|>", "<|fim-middle|>"
+SPECIAL_TOKENS = (PAD, DOCUMENT, END, MASK, FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE)
 
 WORDS = (
     r"\n[ \t]*"  # a line end with the next line's indent

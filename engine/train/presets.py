@@ -10,7 +10,7 @@ import msgspec
 from engine.errors import ConfigError
 from engine.models.config import ModelConfig
 from engine.text.tokenizer import Tokenizer
-from engine.train.bpe import DOCUMENT, END, MASK
+from engine.train.bpe import DOCUMENT, END, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, MASK
 from engine.train.trainer import TrainConfig
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -18,6 +18,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {
         "model": {"hidden_size": 256, "intermediate_size": 768, "num_layers": 6, "num_heads": 4, "num_kv_heads": 4, "head_dim": 64},
         "run": {"window": 512, "holes": 16, "canvas": 16, "batch": 8, "minutes": 112.0},
+    },
+    # For comparing layouts and recipes: 3.4M parameters, a quarter of an hour each when two cores have nothing else to do.
+    "compare": {
+        "model": {"hidden_size": 192, "intermediate_size": 576, "num_layers": 4, "num_heads": 3, "num_kv_heads": 3, "head_dim": 64},
+        "run": {"window": 512, "holes": 16, "canvas": 16, "batch": 8, "steps": 1200, "minutes": 600.0},
     },
     # A rehearsal of the whole path in about a minute; its model is of no use.
     "smoke": {
@@ -36,7 +41,19 @@ def configure(preset: str, tokenizer: Tokenizer, **changes: object) -> TrainConf
     if None in ids.values():
         raise ConfigError("The tokenizer lacks a special token.", "Train one with `dlsp train tokenizer`.")
     plan = PRESETS[preset]
+    layout = changes.get("layout", "split")
     model = ModelConfig(
-        vocab_size=tokenizer.vocab_size, attention="split", num_roles=4, qk_norm=True, context_length=plan["run"]["window"], **plan["model"]
+        vocab_size=tokenizer.vocab_size, qk_norm=True, context_length=plan["run"]["window"], **_ATTENTION[str(layout)], **plan["model"]
     )
-    return msgspec.convert({"model": msgspec.to_builtins(model), **ids, **plan["run"], **changes}, TrainConfig)
+    fim = [found(mark) or 0 for mark in (FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE)]
+    if layout in ("suffix-first", "causal") and 0 in fim:
+        raise ConfigError(f"The layout {layout} needs FIM marks, which this tokenizer lacks.", "Train one with `dlsp train tokenizer`.")
+    return msgspec.convert({"model": msgspec.to_builtins(model), **ids, "fim_ids": fim, **plan["run"], **changes}, TrainConfig)
+
+
+_ATTENTION: dict[str, dict[str, Any]] = {
+    "split": {"attention": "split", "num_roles": 4},
+    "full": {"attention": "full"},
+    "suffix-first": {"attention": "block_causal", "block_length": 1, "num_roles": 4},
+    "causal": {"attention": "block_causal", "block_length": 1, "logit_shift": 1},
+}

@@ -10,14 +10,15 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
+from typing import Literal
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.models.config import ModelConfig
 from engine.models.transformer import Transformer
@@ -25,6 +26,10 @@ from engine.train.cuts import Cutter, Window
 from engine.train.loss import packed_loss
 from engine.train.noise import corrupt
 from engine.train.packed import PackedBatch
+from engine.train.rows import RowBatch, RowPlan, make_rows, row_loss
+
+Layout = Literal["split", "full", "suffix-first", "causal"]
+"""How a window becomes rows: `split` is what ships, the others are what it was compared with (see `rows.py`)."""
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +39,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     mask_id: int
     end_id: int
     document_id: int
+    layout: Layout = "split"
+    fim_ids: tuple[int, int, int] = (0, 0, 0)
     window: int = 512
     holes: int = 16
     canvas: int = 16
@@ -81,15 +88,24 @@ def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -
     )
 
 
-def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Iterator[PackedBatch]:
+def batch_of(windows: list[Window], config: TrainConfig, rng: random.Random) -> PackedBatch | RowBatch:
+    """The windows as the layout wants them."""
+    if config.layout == "split":
+        return make_batch(windows, config, rng)
+    holes = {"full": config.holes // 2, "suffix-first": config.holes * 3 // 4, "causal": 1}[config.layout]
+    plan = RowPlan(config.layout, config.window, config.canvas, holes, config.mask_id, config.end_id, config.fim_ids)
+    return make_rows(windows, plan, rng)
+
+
+def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Iterator[PackedBatch | RowBatch]:
     """Batches from step `first_step` on, prepared ahead in a thread."""
-    queue: Queue[PackedBatch] = Queue(maxsize=4)
+    queue: Queue[PackedBatch | RowBatch] = Queue(maxsize=4)
 
     def fill() -> None:
         step = first_step
         while True:
             rng = random.Random(f"{config.seed}-{step}")
-            queue.put(make_batch([cutter.draw(rng) for _ in range(config.batch)], config, rng))
+            queue.put(batch_of([cutter.draw(rng) for _ in range(config.batch)], config, rng))
             step += 1
 
     threading.Thread(target=fill, daemon=True).start()
@@ -174,7 +190,8 @@ class Trainer:
     def run(self, until_step: int | None = None) -> None:
         """Train to the end of the run, or to `until_step`. Safe to kill at any time: at most `checkpoint_minutes` are lost."""
         config = self.config
-        step_loss = torch.compile(packed_loss) if config.compile else packed_loss
+        loss_of: Callable[..., tuple[Tensor, Tensor]] = packed_loss if config.layout == "split" else row_loss
+        step_loss = torch.compile(loss_of) if config.compile else loss_of
         source = batches(self.cutter, config, self.step)
         saved = self.seconds
         parts_sum, parts_count = torch.zeros(4), 0
@@ -209,5 +226,5 @@ class Trainer:
         self.save()
 
 
-def _to(batch: PackedBatch, device: str) -> PackedBatch:
-    return PackedBatch(*(getattr(batch, name).to(device, non_blocking=True) for name in batch.__slots__))
+def _to(batch: PackedBatch | RowBatch, device: str) -> PackedBatch | RowBatch:
+    return type(batch)(*(getattr(batch, name).to(device, non_blocking=True) for name in batch.__slots__))
