@@ -172,15 +172,14 @@ def _model(config: EngineConfig) -> Check:
 
     folder = checkpoint.find(config.model)
     pulled = store.read(folder)
-    fix = f"dlsp models pull {pulled.name}" if pulled else ""
     try:
         missing = pulled.damaged() if pulled else []
         if missing:
-            raise CheckpointError(f"{folder}: {', '.join(missing)} is missing or not whole.")
+            raise CheckpointError(f"{folder}: {', '.join(missing)} is missing or not whole.", store.mend(folder))
         facts = checkpoint.read(folder)
         look_at_files(folder)
     except CheckpointError as error:
-        return Check(name="model", state="fail", detail=str(error.args[0]), fix=fix or error.action or "dlsp models use nano")
+        return Check(name="model", state="fail", detail=str(error.args[0]), fix=error.action or "dlsp models use nano")
     size = store.size_text(sum(path.stat().st_size for path in folder.glob("*.safetensors")))
     detail = f"{pulled.name if pulled else facts.name}: family {facts.family.name}, {size} of weights, licence {facts.licence}, {folder}"
     return Check(name="model", state="pass", detail=f"{detail}. {facts.notice}" if facts.notice else detail)
@@ -192,7 +191,7 @@ def look_at_files(folder: Path) -> None:
 
     for check in checkpoint.verify(folder):
         if check.state == "failed":
-            raise CheckpointError(check.detail)
+            raise CheckpointError(check.detail, check.action)
         if check.name == "shapes":
             return
 

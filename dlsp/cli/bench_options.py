@@ -104,10 +104,12 @@ def engine_config(model: str, device: str, dtype: str, threads: int) -> EngineCo
 def load_engine(config: EngineConfig) -> tuple[Engine, dict[str, Any]]:
     """The engine, and what to report about it."""
     from engine.bench.subject import load
+    from engine.models.notices import notice_once
 
     engine, facts = load(config)
-    if "fallback" in facts:
-        print(f"dlsp: {facts['fallback']}", file=sys.stderr)
+    for said in (facts.get("fallback"), notice_once(engine.family, engine.notice)):
+        if said:
+            print(f"dlsp: {said}", file=sys.stderr)
     return engine, facts
 
 

@@ -99,13 +99,15 @@ def infill(
     )
 
     # Not before everything cheap has been checked: this import takes a second or two.
+    from engine.models.notices import notice_once
     from engine.runtime.engine import Engine
 
     started = time.monotonic()
     engine = Engine.load(config.model, device=config.device, dtype=config.dtype, threads=config.threads)
     load_ms = (time.monotonic() - started) * 1000
-    if engine.fallback_reason:
-        print(f"dlsp: {engine.fallback_reason}", file=sys.stderr)
+    for said in (engine.fallback_reason, notice_once(engine.family, engine.notice)):
+        if said:
+            print(f"dlsp: {said}", file=sys.stderr)
     result = _watched(engine.infill, request, source) if watch else engine.infill(request)
 
     if json:

@@ -7,24 +7,32 @@ imported only by the commands that look into weights.
 from __future__ import annotations
 
 import json as json_format
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from engine.errors import CheckpointError, ConfigError
+from engine.errors import CheckpointError, ConfigError, DlspError, RequestError
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from engine.models.checkpoint import Checkpoint
     from engine.models.hub import Plan
-    from engine.models.store import Installed
+    from engine.models.quantize import Precision
 
 EXIT_DAMAGED = 1
 BUILT_IN = "nano"
+BUILT_IN_WORK = {"float32": 73_500_000, "bfloat16": 48_700_000}
+"""Bytes that the embedded model needs besides its weights, as the engine computes it; smaller formats would save nothing worth having."""
+
 FORMATS = ("float32", "bfloat16", "int8", "int4")
 
 models_app = typer.Typer(
@@ -40,7 +48,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Org/Name, or Org/Name
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model on disk, as the list shows it. Sizes in bytes; `memory` is what the weights take in each number format."""
+    """A model on disk, as the list shows it. Sizes in bytes; `memory` is what the weights take in each number format, `needed` the
+    same with room to work in, where it is known. `problem` says why a folder in use is not understood."""
 
     name: str
     family: str
@@ -53,7 +62,9 @@ class Row:
     commit: str = ""
     notice: str = ""
     memory: dict[str, int] = field(default_factory=dict)
+    needed: dict[str, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    problem: str = ""
 
 
 @models_app.callback(invoke_without_command=True)
@@ -65,10 +76,14 @@ def show(
     if context.invoked_subcommand is not None:
         return
     from engine.models import store
+    from engine.models.examples import EXAMPLES
     from engine.models.families import FAMILIES
 
     chosen, rows, unfinished = _chosen(), _rows(), store.interrupted()
-    families = [{"name": family.name, "licence": family.licence, "notice": family.notice} for family in FAMILIES]
+    families = [
+        {"name": f.name, "licence": f.licence, "notice": f.notice, "example": EXAMPLES[f.name]._asdict() if f.name in EXAMPLES else None}
+        for f in FAMILIES
+    ]
     if json:
         facts = {
             "in_use": chosen,
@@ -87,23 +102,31 @@ def show(
             row.family,
             row.licence,
             size(row.size),
-            *(size(row.memory[name]) if name in row.memory else "-" for name in FORMATS),
+            *(_memory(row, name) for name in FORMATS),
         )
         for row in rows
     ]
     _print_table([header, *table])
-    print("\n* is in use. The columns on the right: memory that the weights take in this number format (`dtype`).")
+    print("\n* is in use. The columns on the right: memory that it needs in this number format (`dtype`), weights and room to work;")
+    print("> is the weights alone.")
     if not any(row.in_use for row in rows):
         print(f"In use: {chosen}{_elsewhere(chosen)}.")
     for row in rows:
+        if row.problem:
+            print(f"{row.name}: {row.problem}")
         if row.damaged:
             print(f"{row.name} is damaged ({', '.join(row.damaged)}): `dlsp models pull {row.name}` mends it.")
-    for partial in unfinished:
-        name = f"{partial.id}@{partial.commit[:12]}"
-        print(f"{name} is not complete: {size(partial.size)} are here.")
+    for begun in unfinished:
+        name = f"{begun.id}@{begun.commit[:12]}"
+        print(f"{name} is not complete: {size(begun.size)} are here.")
         print(f"  `dlsp models pull {name}` goes on, `dlsp models remove {name}` deletes it.")
-    print("\nFamilies that dlsp knows, for `dlsp models pull Org/Name` (docs/models.md helps to choose):\n")
-    _print_table([("  FAMILY", "LICENCE", ""), *((f"  {f['name']}", f["licence"], f["notice"]) for f in families)])
+    print("\nFamilies that dlsp knows, with a model to pull of each (docs/models.md has more, and helps to choose):\n")
+    header = ("  FAMILY", "FOR EXAMPLE", "PARAMETERS", "MEMORY BFLOAT16", "INT4", "LICENCE")
+    _print_table([header, *(_family_row(family.name, family.licence) for family in FAMILIES)])
+    print()
+    for family in FAMILIES:
+        if family.notice:
+            print(f"  {family.name}: {family.notice}")
 
 
 @models_app.command()
@@ -116,32 +139,34 @@ def pull(name: Name) -> None:
     except ValueError as error:
         # The library reads its environment when it is imported.
         raise ConfigError(f"The settings for the hub make no sense ({error}).", "Check HF_ENDPOINT and other HF_ variables.") from error
+    _refuse_built_in(name, "there is nothing to pull", f"`dlsp models use {BUILT_IN}` makes it the model of your editors.")
     wanted = store.parse(name)
     planned: list[Plan] = []
 
     def announce(plan: Plan) -> None:
         planned.append(plan)
         size = store.size_text(plan.total)
-        rest = f", of which {store.size_text(plan.resumed)} are here from an earlier attempt" if plan.resumed else " to download"
+        rest = f", of which {store.size_text(plan.resumed)} are here already" if plan.resumed else " to download"
         branch = "" if plan.revision == plan.commit else f" ({plan.revision})"
         print(f"{plan.id}@{plan.commit[:12]}{branch}, family {plan.family}, licence {plan.licence}: {size}{rest}.")
-        if plan.notice:
-            print(f"Please note: {plan.notice}", flush=True)
+        _tell_once(plan.family, plan.notice)
 
     try:
-        with _progress() as on_progress:
-            model = hub.pull(wanted, hub.Pull(on_plan=announce, on_progress=on_progress))
+        with _progress() as report:
+            how = hub.Pull(
+                on_plan=announce, on_check=partial(report, "checking"), on_progress=partial(report, "downloading"), needed=_needed
+            )
+            model = hub.pull(wanted, how)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         raise
     if planned:
-        _told(model)
         print(f"Installed in {model.folder}.")
     else:
         print(f"{model.name} is here already, and every file is as the hub has it ({model.folder}).")
-        _tell_once(model)
-    memory = ", ".join(f"{store.size_text(size)} as {name}" for name, size in model.manifest.memory.items())
-    print(f"Its weights take {memory}.")
+        _tell_once(model.manifest.family, model.manifest.notice)
+    memory = ", ".join(f"{store.size_text(size)} as {name}" for name, size in (model.manifest.needed or model.manifest.memory).items())
+    print(f"It needs {memory}." if model.manifest.needed else f"Its weights take {memory}.")
     if _find_folder(_chosen()) != model.folder:
         print(f"`dlsp models use {wanted if wanted.revision else model.manifest.id}` makes it the model of your editors.")
 
@@ -159,13 +184,14 @@ def verify(
         folder = checkpoint.find(each)
         model = store.read(folder)
         print(f"{model.name if model else each} ({folder})")
-        failed = False
+        actions = []
         for check in checkpoint.verify(folder, model.hashes() if model else None):
-            failed |= check.state == "failed"
             _say(f"  {'ok  ' if check.state == 'ok' else 'FAIL'}  {check.name}: {check.detail}")
-        if failed and model:
-            print(f"  fix: `dlsp models pull {model.name}` downloads what is damaged again.")
-        wrong |= failed
+            if check.state == "failed":
+                wrong = True
+                actions.append(check.action)
+        for action in dict.fromkeys(filter(None, actions)):
+            print(f"  fix: {action}")
     if wrong:
         raise typer.Exit(EXIT_DAMAGED)
 
@@ -187,11 +213,9 @@ def use(
     if model:
         wanted = store.parse(name)
         value = f"{model.manifest.id}@{wanted.revision}" if wanted.revision else model.manifest.id
-        _tell_once(model)
     else:
         value = name if facts.built_in else str(folder.resolve())
-        if facts.notice:
-            print(f"Please note: {facts.notice}")
+    _tell_once(facts.family.name, facts.notice)
     if value == _chosen():
         print(f"{value} is in use already.")
         return
@@ -205,6 +229,7 @@ def remove(name: Name) -> None:
     """Delete a model and its unfinished downloads: all revisions, or the one that is named."""
     from engine.models import store
 
+    _refuse_built_in(name, "it cannot be removed", "`dlsp models` lists what can.")
     store.parse(name)
     leaving = {model.folder for model in store.matching(name)}
     in_use = [model.folder for model in store.matching(_chosen())]
@@ -218,6 +243,9 @@ def _rows() -> list[Row]:
 
     used = _find_folder(_chosen())
     rows = [_built_in(_chosen() == BUILT_IN)]
+    folder = Path(_chosen()).expanduser()
+    if not rows[0].in_use and folder.is_dir():
+        rows.append(_by_path(folder))
     for model in store.installed():
         facts = model.manifest
         rows.append(
@@ -233,6 +261,7 @@ def _rows() -> list[Row]:
                 commit=facts.commit,
                 notice=facts.notice,
                 memory=facts.memory,
+                needed=facts.needed,
                 damaged=model.damaged(),
             )
         )
@@ -245,24 +274,80 @@ def _built_in(in_use: bool) -> Row:
 
     folder = Path(errors.__file__).resolve().parent / "weights" / BUILT_IN
     files = [path for path in folder.glob("*") if path.is_file()]
-    elements = sum(_elements(path) for path in files if path.suffix == ".safetensors")
+    elements = sum(_elements(_header(path)) for path in files if path.suffix == ".safetensors")
     memory = {"float32": 4 * elements, "bfloat16": 2 * elements} if elements else {}
     size = sum(path.stat().st_size for path in files)
-    return Row(BUILT_IN, "dlsp", "Apache-2.0", size, str(folder), in_use, memory=memory)
+    needed = {name: weights + BUILT_IN_WORK[name] for name, weights in memory.items()}
+    return Row(BUILT_IN, "dlsp", "Apache-2.0", size, str(folder), in_use, memory=memory, needed=needed)
 
 
-def _elements(path: Path) -> int:
-    """Numbers in a safetensors file, by its header: its length in 8 bytes, then shapes and more as JSON."""
+def _by_path(folder: Path) -> Row:
+    """A model in use that is neither built in nor pulled, as far as it can be told without torch."""
+    from engine.models.families import Facts, recognise
+    from engine.models.notices import licence_of
+    from engine.text.tokenizer import lookup
+
+    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    size = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+    try:
+        headers = [_header(path) for path in files]
+        raw = json_format.loads((folder / "config.json").read_text(encoding="utf-8"))
+        family = recognise(Facts(raw, lookup(folder), frozenset(name for tensors in headers for name in tensors)))
+        elements = sum(_elements(tensors) for tensors in headers)
+    except DlspError as error:
+        return Row(str(folder), "-", "-", size, str(folder), True, problem=str(error))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        said = f"it is not a whole model ({error}). `dlsp models verify {folder}` says more."
+        return Row(str(folder), "-", "-", size, str(folder), True, problem=said)
+    licence, notice = licence_of(folder, family.licence, family.notice)
+    memory = {"float32": 4 * elements, "bfloat16": 2 * elements}
+    return Row(str(folder), family.name, licence, size, str(folder), True, notice=notice, memory=memory)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What a safetensors file holds, by its header: its length in 8 bytes, then shapes and more as JSON."""
     with path.open("rb") as file:
         tensors: dict[str, Any] = json_format.loads(file.read(int.from_bytes(file.read(8), "little")))
-    count = 0
-    for name, facts in tensors.items():
-        if name != "__metadata__":
-            product = 1
-            for length in facts["shape"]:
-                product *= length
-            count += product
-    return count
+    return {name: facts for name, facts in tensors.items() if name != "__metadata__"}
+
+
+def _elements(header: dict[str, Any]) -> int:
+    """Numbers in a safetensors file."""
+    return sum(math.prod(facts["shape"]) for facts in header.values())
+
+
+def _memory(row: Row, precision: str) -> str:
+    """What the list says of one number format."""
+    from engine.models.store import size_text
+
+    if precision in row.needed:
+        return size_text(row.needed[precision])
+    if precision in row.memory:
+        return f">{size_text(row.memory[precision])}"
+    return "not needed" if row.name == BUILT_IN else "-"
+
+
+def _family_row(family: str, licence: str) -> tuple[str, ...]:
+    from engine.models.examples import EXAMPLES
+
+    example = EXAMPLES.get(family)
+    if example is None:
+        return (f"  {family}", f"{BUILT_IN} (built in)" if family == "dlsp" else "-", "-", "-", "-", licence)
+    figures = (f"{size:.1f} GB" if size else "-" for size in (example.bfloat16, example.int4))
+    return (f"  {family}", example.id, f"{example.parameters:.1f}B", *figures, licence)
+
+
+def _needed(model: Checkpoint, precision: Precision) -> int:
+    """Bytes that a model needs, with the longest prompt that it gets by default."""
+    from engine.models.quantize import COMPUTE_DTYPES
+    from engine.runtime.loading import footprint
+
+    return footprint(model, precision, COMPUTE_DTYPES["bfloat16"]).total
+
+
+def _refuse_built_in(name: str, so: str, action: str) -> None:
+    if name.strip().casefold() == BUILT_IN:
+        raise RequestError(f"{BUILT_IN} is built in: {so}.", action)
 
 
 def _chosen() -> str:
@@ -288,18 +373,12 @@ def _elsewhere(name: str) -> str:
     return f", which is not on this machine ({way})"
 
 
-def _tell_once(model: Installed) -> None:
+def _tell_once(family: str, notice: str) -> None:
     """Show the notice of a licence, unless that has been done."""
-    if model.manifest.notice and not model.manifest.notice_shown:
-        print(f"Please note: {model.manifest.notice}")
-        _told(model)
+    from engine.models.notices import notice_once
 
-
-def _told(model: Installed) -> None:
-    from engine.models import store
-
-    if not model.manifest.notice_shown:
-        store.write(model.folder, msgspec.structs.replace(model.manifest, notice_shown=True))
+    if fresh := notice_once(family, notice):
+        print(f"Please note: {fresh}", flush=True)
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -314,24 +393,25 @@ def _say(line: str) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with size, speed and time left; without a terminal a line for every tenth."""
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a phase on standard error with size, speed and time left; without a terminal a line for every tenth."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _tenths()
         return
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
+    tasks: dict[str, TaskID] = {}
 
-    def report(done: int, total: int) -> None:
-        if not bar.tasks:
+    def report(phase: str, done: int, total: int) -> None:
+        if phase not in tasks:
             # Not before there is something to show: what is printed until then goes where stdout goes.
-            bar.add_task("", total=total)
+            tasks[phase] = bar.add_task(phase, total=total)
             bar.start()
-        bar.update(bar.tasks[0].id, completed=done)
+        bar.update(tasks[phase], completed=done, total=total)
 
     try:
         yield report
@@ -339,14 +419,13 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         bar.stop()
 
 
-def _tenths() -> Callable[[int, int], None]:
-    said = 0
+def _tenths() -> Callable[[str, int, int], None]:
+    said: dict[str, int] = {}
 
-    def report(done: int, total: int) -> None:
-        nonlocal said
+    def report(phase: str, done: int, total: int) -> None:
         tenth = 10 * done // total if total else 0
-        if tenth > said:
-            said = tenth
-            print(f"{10 * tenth} %", file=sys.stderr, flush=True)
+        if tenth > said.get(phase, 0):
+            said[phase] = tenth
+            print(f"{phase} {10 * tenth} %", file=sys.stderr, flush=True)
 
     return report

@@ -10,7 +10,6 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +20,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.errors import CheckpointError, ConfigError, DlspError, RequestError, UnknownFamilyError
+from engine.errors import CheckpointError, ConfigError, DlspError, UnknownFamilyError
 from engine.models import shards, store
 from engine.models.config import ModelConfig
-from engine.models.families import Facts, Family, InfillDefaults, TokenIds, display_name, recognise
+from engine.models.families import KNOWN, Facts, Family, InfillDefaults, TokenIds, display_name, recognise
+from engine.models.notices import licence_of
 from engine.models.outline import outline
 from engine.models.quantize import QuantizedLinear
-from engine.models.shards import INDEX, PULL_AGAIN, REPAIR, Read, StoredTensor
+from engine.models.shards import INDEX, Read, StoredTensor
+from engine.models.store import BUILT_IN, mend
 from engine.models.transformer import Transformer
-from engine.text.tokenizer import Tokenizer, lookup
+from engine.text.tokenizer import REPAIR, Tokenizer, lookup
 
-BUILT_IN = Path(__file__).resolve().parent.parent / "weights"
+_WIDEST = 1 << 24
+"""Far above every known vocabulary, and no product of two such numbers is too large for torch."""
 
-_FREE_LICENCES = ("apache-2.0", "mit", "bsd", "cc0", "cc-by-4.0", "unlicense", "isc")
 _SAMPLES = 3
 _SAMPLE_BYTES = 1 << 16
 
@@ -64,16 +65,17 @@ class Checkpoint:
         try:
             return self.family.tokens(self.raw, find)
         except CheckpointError as error:
-            raise CheckpointError(f"{self.directory}: {_brief(error)}", error.action or REPAIR) from error
+            raise CheckpointError(f"{self.directory}: {_brief(error)}", _action(error, self.directory)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that `verify` looked at: what, whether it is right, and a sentence about it."""
+    """One thing that `verify` looked at: what, whether it is right, a sentence about it, and what to do if it failed."""
 
     name: str
     state: Literal["ok", "failed"]
     detail: str
+    action: str = ""
 
 
 def find(path_or_name: str) -> Path:
@@ -82,42 +84,38 @@ def find(path_or_name: str) -> Path:
     if path_or_name and "/" not in path_or_name and "\\" not in path_or_name and built_in.is_dir():
         return built_in
     path = Path(path_or_name).expanduser()
-    if path.is_dir():
+    if path_or_name and path.is_dir():
         return path
     if pulled := store.locate(path_or_name):
         return pulled
-    action = 'Use "nano", the name of a pulled model (`dlsp models` lists them), or the path of a folder with config.json and weights.'
-    with contextlib.suppress(RequestError):
-        action = f"`dlsp models pull {store.parse(path_or_name)}` fetches a published model; otherwise give the path of a folder."
-    raise CheckpointError(f"There is no model {path_or_name!r}.", action)
+    raise _nowhere(path_or_name)
 
 
 def read(directory: Path) -> Checkpoint:
-    """Read and check config.json. Raises CheckpointError with the file and what is wrong with it."""
+    """Read and check config.json, also against what the files hold. Raises CheckpointError with the file and what is wrong with it."""
     path = directory / "config.json"
-    repair = REPAIR
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise TypeError("not a JSON object")
+        raw = _raw(path)
         pulled = store.read(directory)
         if pulled is not None:  # some families tell their variants by name alone
             raw.setdefault("_name_or_path", pulled.manifest.id)
         facts = Facts(raw, lookup(directory), shards.names(directory))
         family = _family(facts, directory)
-        config, infill = family.config(raw), family.infill(facts)
+        config = family.config(raw)
+        _check_size(config, family, facts.tensors, directory)
+        infill = family.infill(facts)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{directory} has no config.json, so it is not a checkpoint.", repair) from error
+        raise CheckpointError(f"{directory} has no config.json, so it is not a checkpoint.", mend(directory)) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}).", repair) from error
+        raise CheckpointError(f"{path} cannot be read ({error}).", mend(path)) from error
     except (json.JSONDecodeError, TypeError, KeyError, ValueError, msgspec.ValidationError, ConfigError) as error:
-        raise CheckpointError(f"{path} is not a valid model config ({_brief(error)}).", repair) from error
+        raise CheckpointError(f"{path} is not a valid model config ({_brief(error)}).", mend(path)) from error
     except UnknownFamilyError as error:
-        raise UnknownFamilyError(f"{path}: {_brief(error)}", error.action or "docs/models.md lists what dlsp can run.") from error
+        raise UnknownFamilyError(f"{path}: {_brief(error)}", error.action or KNOWN) from error
     except CheckpointError as error:
         where = "" if str(directory) in str(error) else f"{path}: "
-        raise CheckpointError(f"{where}{_brief(error)}", error.action or repair) from error
-    licence, notice = _licence(directory, family)
+        raise CheckpointError(f"{where}{_brief(error)}", _action(error, path)) from error
+    licence, notice = licence_of(directory, family.licence, family.notice)
     return Checkpoint(directory, display_name(raw, directory.name), family, config, infill, raw, licence, notice)
 
 
@@ -141,27 +139,37 @@ def verify(directory: Path, hashes: Mapping[str, str] | None = None) -> Iterator
     the check `shapes` only headers are read; files are read whole after it.
     """
     recorded = dict(hashes or {})
+    broken: CheckpointError | None = None
+    tensors: dict[str, StoredTensor] = {}
+    reported = ""
+    try:
+        tensors = shards.locate(directory)
+    except CheckpointError as error:
+        broken = error
     checkpoint: Checkpoint | None = None
     try:
         checkpoint = read(directory)
         config = checkpoint.config
         yield Check("config.json", "ok", f"family {checkpoint.family.name}, {config.num_layers} layers of width {config.hidden_size}")
     except CheckpointError as error:
-        yield Check("config.json", "failed", str(error))
+        if broken is None or _brief(broken) != _brief(error):  # else the weights are at fault, which is said below
+            reported += _brief(error)
+            yield _failed("config.json", error)
     if checkpoint is not None:
         yield _check_tokenizer(checkpoint)
-    try:
-        tensors = shards.locate(directory)
+    if broken is not None:
+        reported += _brief(broken)
+        yield _failed("tensors", broken)
+    else:
         yield Check("tensors", "ok", f"{len(tensors)} tensors in {len({t.path for t in tensors.values()})} files")
-    except CheckpointError as error:
-        yield Check("tensors", "failed", str(error))
-        tensors = {}
     if checkpoint is not None and tensors:
         yield _check_fit(checkpoint)
     for path in sorted({tensor.path for tensor in tensors.values()}):
         yield _check_shard(path, [t for t in tensors.values() if t.path == path], recorded.pop(path.name, ""))
     for name, expected in sorted(recorded.items()):
-        yield _check_file(directory / name, expected)
+        check = _check_file(directory / name, expected)
+        if check.state == "ok" or f"{directory / name}" not in reported:  # the same damage is not told twice
+            yield check
 
 
 def save(
@@ -255,7 +263,7 @@ def _plan(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> list
         for source in sources:
             tensor = stored.get(source)
             if tensor is None:
-                raise CheckpointError(f"{directory} has no tensor {source}, which config.json asks for ({name}).", PULL_AGAIN)
+                raise CheckpointError(f"{directory} has no tensor {source}, which config.json asks for ({name}).", mend(directory))
             if tensor.kind not in shards.DTYPES:
                 raise CheckpointError(
                     f"{tensor.path}: the tensor {source} is stored as {tensor.kind}; dlsp loads F32, F16 and BF16.",
@@ -266,12 +274,12 @@ def _plan(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> list
                 part = "" if len(sources) == 1 else f" for {len(sources)} tensors together"
                 raise CheckpointError(
                     f"{tensor.path}: the tensor {source} is {_by(tensor.shape)} but config.json asks for {_by(shape)}{part} ({name}).",
-                    PULL_AGAIN,
+                    mend(directory),
                 )
             plan.append((name, row, tensor))
             row += tensor.shape[0]
         if row != shape[0]:
-            raise CheckpointError(f"{directory}: {', '.join(sources)} have {row} rows together, {name} needs {shape[0]}.", PULL_AGAIN)
+            raise CheckpointError(f"{directory}: {', '.join(sources)} have {row} rows together, {name} needs {shape[0]}.", mend(directory))
     used = {tensor.name for _, _, tensor in plan}
     if checkpoint.config.tie_word_embeddings:  # some write the shared matrix twice
         used.update(family.sources("lm_head.weight"))
@@ -280,9 +288,65 @@ def _plan(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> list
         raise CheckpointError(
             f"{stored[extra[0]].path} holds tensors that config.json does not ask for: {extra[0]}"
             f"{f' and {len(extra) - 1} more' if len(extra) > 1 else ''}.",
-            "config.json and the weights belong to different models; pull both from the same revision.",
+            f"config.json and the weights belong to different models. {mend(directory)}",
         )
     return plan
+
+
+def _nowhere(name: str) -> CheckpointError:
+    """What to say of a name that means no model and no folder here."""
+    path, said = Path(name).expanduser(), f"There is no model {name!r}"
+    absolute = "Check the path: a folder with config.json and weights is wanted, and servers and editors need an absolute path."
+    if path.is_file():
+        return CheckpointError(f"{said}: this is a file.", "Give the folder that holds config.json and the weights.")
+    if path.is_absolute():
+        return CheckpointError(f"{said}: there is no such folder.", "Give the path of a folder with config.json and weights.")
+    if "/" not in name and "\\" not in name:
+        action = 'Use "nano", the name of a pulled model (`dlsp models` lists them), or the path of a folder with config.json and weights.'
+        return CheckpointError(f"{said}, and no such folder in the working directory ({Path.cwd()}).", action)
+    if not store.is_name(name) or path.parent.is_dir():
+        return CheckpointError(f"{said}: there is no such folder in the working directory ({Path.cwd()}).", absolute)
+    return CheckpointError(
+        f"{said}: it has not been pulled, and there is no such folder in the working directory.",
+        f"`dlsp models pull {store.parse(name)}` fetches a published model; for a folder give its absolute path.",
+    )
+
+
+def _raw(path: Path) -> dict[str, Any]:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict):
+        raise TypeError("not a JSON object")
+    return raw
+
+
+def _check_size(config: ModelConfig, family: Family, tensors: frozenset[str], directory: Path) -> None:
+    """Raise CheckpointError where config.json asks for another network than the headers show, before anything of that size is made."""
+    layer, _, _ = family.sources("layers.0.input_norm.weight")[0].partition(".0.")
+    held = _numbers(tensors, f"{layer}.")
+    if held and held != config.num_layers:
+        raise CheckpointError(f"config.json asks for {config.num_layers} layers, the files hold {held}.", mend(directory))
+    if config.moe is not None and tensors:
+        expert, _, _ = family.sources(f"layers.{config.moe.dense_layers}.moe.experts.0.down_proj.weight")[0].partition(".0.down_proj.")
+        experts = _numbers(tensors, f"{expert}.")
+        if experts != config.moe.num_experts and config.moe.dense_layers < config.num_layers:
+            raise CheckpointError(f"config.json asks for {config.moe.num_experts} experts, the files hold {experts}.", mend(directory))
+    name = family.sources("embed_tokens.weight")[0]
+    embedding = shards.find(directory, name) if name in tensors else None
+    if embedding is not None and embedding.shape != (config.vocab_size, config.hidden_size):
+        raise CheckpointError(
+            f"{embedding.path}: the tensor {name} is {_by(embedding.shape)} but config.json asks for "
+            f"{_by((config.vocab_size, config.hidden_size))} (vocabulary by width).",
+            mend(directory),
+        )
+    experts_size = (config.moe.num_experts, config.moe.expert_size, config.moe.shared_size) if config.moe else ()
+    widest = max(config.vocab_size, config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim, *experts_size)
+    if widest > _WIDEST:
+        raise CheckpointError(f"config.json asks for layers of width {widest:,}, which no network has.", mend(directory))
+
+
+def _numbers(tensors: frozenset[str], before: str) -> int:
+    """How many different numbers follow `before` in the names of tensors."""
+    return len({name[len(before) :].partition(".")[0] for name in tensors if name.startswith(before)})
 
 
 def _family(facts: Facts, directory: Path) -> Family:
@@ -295,27 +359,12 @@ def _family(facts: Facts, directory: Path) -> Family:
         raise
 
 
-def _licence(directory: Path, family: Family) -> tuple[str, str]:
-    """The licence that the model card's front matter names, else the family's, and what to tell the user about it."""
-    try:
-        card = (directory / "README.md").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        card = ""
-    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card, re.DOTALL)
-    named = dict(re.findall(r"^(license|license_name)\s*:\s*[\"']?([^\"'\n#]*[^\"'\n#\s])", front.group(1), re.MULTILINE)) if front else {}
-    licence = named.get("license", "")
-    if licence.lower() in ("", "other", "unknown"):
-        licence = named.get("license_name") or family.licence
-    known = licence.lower() == family.licence.lower() or licence.lower().startswith(_FREE_LICENCES)
-    return licence, family.notice or ("" if known else f"The weights come under the licence {licence}: read it before you use them.")
-
-
 def _check_tokenizer(checkpoint: Checkpoint) -> Check:
     try:
         tokenizer = tokenizer_of(checkpoint)
         ids = checkpoint.token_ids(tokenizer.special_id)
     except CheckpointError as error:
-        return Check("tokenizer", "failed", str(error))
+        return _failed("tokenizer", error)
     return Check("tokenizer", "ok", f"{tokenizer.vocab_size} tokens, mask {ids.mask}, end {ids.end}")
 
 
@@ -324,11 +373,14 @@ def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
 
     Fewer are fine: embeddings are often padded to a round number.
     """
-    tokenizer = Tokenizer.from_folder(checkpoint.directory)
+    try:
+        tokenizer = Tokenizer.from_folder(checkpoint.directory)
+    except CheckpointError as error:
+        raise CheckpointError(_brief(error), _action(error, checkpoint.directory)) from error
     if tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise CheckpointError(
             f"{checkpoint.directory}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {checkpoint.config.vocab_size}.",
-            "config.json and the tokenizer belong to different models; pull both from the same revision.",
+            f"config.json and the tokenizer belong to different models. {mend(checkpoint.directory)}",
         )
     return tokenizer
 
@@ -339,7 +391,7 @@ def _check_fit(checkpoint: Checkpoint) -> Check:
     try:
         plan = _plan(checkpoint, shapes)
     except CheckpointError as error:
-        return Check("shapes", "failed", str(error))
+        return _failed("shapes", error)
     kinds = sorted({tensor.kind for _, _, tensor in plan})
     count = sum(parameter.numel() for parameter in model.parameters())
     return Check("shapes", "ok", f"{count:,} parameters as {', '.join(kinds)}, all as config.json asks")
@@ -353,7 +405,7 @@ def _check_shard(path: Path, tensors: list[StoredTensor], expected: str) -> Chec
     with path.open("rb") as file:
         for tensor in tensors:
             if tensor.kind in shards.DTYPES and not _finite(file, tensor):
-                return Check(path.name, "failed", f"{path}: the tensor {tensor.name} holds values that are not finite. {PULL_AGAIN}")
+                return Check(path.name, "failed", f"{path}: the tensor {tensor.name} holds values that are not finite.", mend(path))
     return Check(path.name, "ok", f"{len(tensors)} tensors, {whole.detail}")
 
 
@@ -363,9 +415,9 @@ def _check_file(path: Path, expected: str) -> Check:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
     except OSError as error:
-        return Check(path.name, "failed", f"{path} cannot be read to its end ({error.strerror or error}). {PULL_AGAIN}")
+        return Check(path.name, "failed", f"{path} cannot be read to its end ({error.strerror or error}).", mend(path))
     if expected and found != expected.lower():
-        return Check(path.name, "failed", f"{path} is not the file that was pulled: its SHA-256 is {found}, not {expected}. {PULL_AGAIN}")
+        return Check(path.name, "failed", f"{path} is not the file that was pulled: its SHA-256 is {found}, not {expected}.", mend(path))
     return Check(path.name, "ok", f"{size:,} bytes, {'as recorded' if expected else 'no hash recorded'}")
 
 
@@ -389,6 +441,15 @@ def _split(name: str, tensor: Tensor, family: Family, config: ModelConfig) -> li
     heads, shared = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     sizes = [heads, shared, shared] if len(sources) == 3 else [tensor.shape[0] // 2] * 2
     return list(zip(sources, tensor.split(sizes), strict=True))
+
+
+def _failed(name: str, error: CheckpointError) -> Check:
+    return Check(name, "failed", _brief(error), error.action)
+
+
+def _action(error: CheckpointError, path: Path) -> str:
+    """The error's own next action; what a tokenizer file needs depends on the origin of its folder, which its reader does not know."""
+    return mend(path.parent if path.is_file() else path) if error.action in ("", REPAIR) else error.action
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -67,6 +67,7 @@ class Marks(NamedTuple):
 
     The first of `masks` and of `ends` that it has is the one; further ends stop a text too. `fim` are the marks of prefix,
     suffix and middle. `begin` is set where a prompt stands between it and the end token, `expand` where one slot can become two.
+    `bare` says that the mask is published as a number alone: only then is one believed that has none of these strings.
     """
 
     masks: tuple[str, ...]
@@ -74,6 +75,7 @@ class Marks(NamedTuple):
     fim: tuple[str, ...] = ()
     begin: str = ""
     expand: str = ""
+    bare: bool = False
 
 
 class Terms(NamedTuple):

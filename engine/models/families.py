@@ -1,6 +1,6 @@
 """The families of checkpoints as data: how a foreign config, foreign tensor names and foreign tokens become ours.
 
-The only file that reads configs, names tokens, or knows how a checkpoint spells its weights. It opens no file itself.
+Only this file and `shapes`, which it uses, read configs. It opens no file itself.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from engine.errors import CheckpointError, UnknownFamilyError
-from engine.models import marks
-from engine.models.config import ModelConfig, MoEConfig
+from engine.models import marks, shapes
+from engine.models.config import ModelConfig
 from engine.models.conventions import (
     APACHE,
     APPLE,
@@ -34,6 +33,7 @@ from engine.models.conventions import (
     Terms,
     TokenIds,
 )
+from engine.models.shapes import ANOTHER, Raw
 from engine.models.tensor_names import llada2_sources, llada_sources, standard_sources
 
 __all__ = [
@@ -51,8 +51,7 @@ __all__ = [
     "standard_sources",
 ]
 
-Raw = dict[str, Any]
-"""A config.json."""
+KNOWN = "docs/models.md lists what dlsp can load."
 
 Find = Callable[[str], int | None]
 """Looks a token up in the tokenizer by its string: its id, or None where there is no such token."""
@@ -75,9 +74,20 @@ class Facts:
     @property
     def names(self) -> tuple[str, ...]:
         """Class names in config.json: the architectures, then what auto_map points to."""
+        return tuple(dict.fromkeys([*self.architectures, *self.mapped]))
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Class names that config.json gives as its architectures."""
+        stated = self.raw.get("architectures") or []
+        return tuple(str(name) for name in ([stated] if isinstance(stated, str) else stated))
+
+    @property
+    def mapped(self) -> tuple[str, ...]:
+        """Class names that auto_map points to, without their modules."""
         mapped = self.raw.get("auto_map") or {}
         values = [v for v in mapped.values() if isinstance(v, str)] if isinstance(mapped, dict) else []
-        return tuple(dict.fromkeys([*(self.raw.get("architectures") or []), *(v.rpartition(".")[2] for v in values)]))
+        return tuple(v.rpartition(".")[2] for v in values)
 
     @property
     def qk_norm(self) -> bool:
@@ -135,6 +145,7 @@ class Family:
 
     def config(self, raw: Raw) -> ModelConfig:
         """The network that config.json describes. Raises CheckpointError for anything in it that the network cannot do."""
+        shapes.check_numbers(raw)
         config = self.shape(raw)
         return msgspec.structs.replace(config, context_length=self.context) if self.context else config
 
@@ -158,27 +169,40 @@ class Family:
 
 def recognise(facts: Facts) -> Family:
     """The family of a checkpoint. Raises UnknownFamilyError with the facts that were found and those that were missing."""
+    for part, why in REFUSED:
+        if any(part in name for name in facts.names):
+            raise UnknownFamilyError(f"this model cannot be used: {why} ({_found(facts)}).", ANOTHER)
+    _check_agreement(facts)
     for family in FAMILIES:
         if family.matches(facts):
             if family.head_by_tensor and facts.tensors:
                 tied = family.sources("lm_head.weight")[0] not in facts.tensors
-                return replace(family, shape=_with_head(family.shape, tied))
+                return replace(family, shape=shapes.with_head(family.shape, tied))
             return family
-    found = _found(facts)
-    for part, why in REFUSED:
-        if any(part in name for name in facts.names):
-            raise UnknownFamilyError(f"this model cannot be used: {why} ({found}).")
     near = {f.name: " and ".join(f.missing(facts)) for f in FAMILIES if any(name in f.classes for name in facts.names)}
     if ordinary := next((name for name in facts.names if name in ORDINARY), None):
         lacks = near.get("open-dcoder", "the class name of a diffusion model")
         raise UnknownFamilyError(
-            f"this is an ordinary autoregressive model, which cannot fill holes: {ordinary} without {lacks} ({found})."
+            f"this is an ordinary autoregressive model, which cannot fill holes: {ordinary} without {lacks} ({_found(facts)}).", ANOTHER
         )
     if near:
         lacking = "; ".join(f"{name} needs {lacks}" for name, lacks in near.items())
-        raise UnknownFamilyError(f"no known family has all the facts of config.json and tensors ({found}): {lacking}.")
-    known = ", ".join(dict.fromkeys(c for family in FAMILIES for c in family.classes))
-    raise UnknownFamilyError(f"no known family has these architectures ({found}); known are {known}.")
+        raise UnknownFamilyError(f"no known family has all the facts of config.json and tensors ({_found(facts)}): {lacking}.", KNOWN)
+    raise UnknownFamilyError(f"no known family has these architectures ({_found(facts)}).", KNOWN)
+
+
+def _check_agreement(facts: Facts) -> None:
+    """Raises UnknownFamilyError where architectures and auto_map name classes of different families."""
+    stated, mapped = (
+        {f.name for f in FAMILIES if any(name in f.classes for name in names)} | {name for name in names if name in ORDINARY}
+        for names in (facts.architectures, facts.mapped)
+    )
+    if stated and mapped and not stated & mapped:
+        raise UnknownFamilyError(
+            f"config.json contradicts itself: its architectures name {' and '.join(facts.architectures)}, its auto_map "
+            f"{' and '.join(dict.fromkeys(facts.mapped))}.",
+            ANOTHER,
+        )
 
 
 def _found(facts: Facts) -> str:
@@ -216,176 +240,6 @@ def display_name(raw: Raw, fallback: str) -> str:
     return str(raw.get("name") or fallback)
 
 
-# Configs.
-
-
-def _own_config(raw: Raw) -> ModelConfig:
-    return msgspec.convert(raw["model"], ModelConfig)
-
-
-def _standard(raw: Raw, **differences: Any) -> ModelConfig:
-    """The keys that Llama, Qwen and everything made from them share."""
-    _refuse(raw, "hidden_act", raw.get("hidden_act", "silu") not in ("silu", "swish"))
-    _refuse(raw, "mlp_bias", raw.get("mlp_bias"))
-    layers, window = raw["num_hidden_layers"], raw.get("sliding_window")
-    slides = raw.get("use_sliding_window") and window and raw.get("max_window_layers", 0) < layers
-    _refuse(raw, "sliding_window", slides or "sliding_attention" in (raw.get("layer_types") or []))
-    heads = raw["num_attention_heads"]
-    shared = {
-        "vocab_size": raw["vocab_size"],
-        "hidden_size": raw["hidden_size"],
-        "intermediate_size": differences.get("intermediate_size") or raw["intermediate_size"],
-        "num_layers": layers,
-        "num_heads": heads,
-        "num_kv_heads": raw.get("num_key_value_heads") or heads,
-        "head_dim": raw.get("head_dim") or raw["hidden_size"] // heads,
-        "rope_theta": _rope_theta(raw),
-        "norm_eps": raw["rms_norm_eps"],
-        "tie_word_embeddings": raw.get("tie_word_embeddings", False),
-    }
-    return msgspec.convert(shared | differences, ModelConfig)
-
-
-def _rope_theta(raw: Raw) -> float:
-    """The base of RoPE, from the key that transformers 4 writes or the one that 5 writes; scaled variants are refused."""
-    for key in ("rope_scaling", "rope_parameters"):
-        scaling = raw.get(key) or {}
-        kind = scaling.get("rope_type") or scaling.get("type") or "default"
-        _refuse(raw, key, kind != "default")
-        if "rope_theta" in scaling:
-            return float(scaling["rope_theta"])
-    return float(raw["rope_theta"])
-
-
-def _biased_qwen(raw: Raw, **differences: Any) -> ModelConfig:
-    """Qwen2: queries, keys and values always have biases, the output projection never, whatever attention_bias says."""
-    return _standard(raw, qkv_bias=True, **differences)
-
-
-def _plain(raw: Raw, **differences: Any) -> ModelConfig:
-    """Llama and Qwen3, where attention_bias would put one on the output projection too."""
-    _refuse(raw, "attention_bias", raw.get("attention_bias"))
-    return _standard(raw, **differences)
-
-
-def _blocks(raw: Raw, usual: int) -> dict[str, Any]:
-    """Block-causal attention with the block length that config.json names, or the usual one; 0 is full attention."""
-    length = next((raw[key] for key in ("block_size", "block_length", "bd_size") if raw.get(key)), usual)
-    return {"attention": "block_causal", "block_length": length} if length else {}
-
-
-def _qwen_moe(raw: Raw, **differences: Any) -> ModelConfig:
-    """Qwen3-MoE; every layer must route, as all known checkpoints do."""
-    _refuse(raw, "decoder_sparse_step", raw.get("decoder_sparse_step", 1) != 1)
-    _refuse(raw, "mlp_only_layers", raw.get("mlp_only_layers"))
-    moe = MoEConfig(
-        num_experts=raw["num_experts"],
-        experts_per_token=raw["num_experts_per_tok"],
-        expert_size=raw["moe_intermediate_size"],
-        normalize=raw.get("norm_topk_prob", True),
-    )
-    return _plain(raw, qk_norm=True, moe=moe, **differences)
-
-
-def _llada_config(raw: Raw) -> ModelConfig:
-    """OLMo's keys; every switch that would make another network is refused."""
-    wanted = {
-        "block_type": "llama",
-        "activation_type": "silu",
-        "layer_norm_type": "rms",
-        "layer_norm_with_affine": True,
-        "bias_for_layer_norm": False,
-        "include_bias": False,
-        "include_qkv_bias": False,
-        "rope": True,
-        "alibi": False,
-        "attention_layer_norm": False,
-        "input_emb_norm": False,
-        "scale_logits": False,
-    }
-    for key, value in wanted.items():
-        _refuse(raw, key, raw.get(key, value) not in (value, None))
-    for key in ("clip_qkv", "rope_scaling", "sliding_window"):
-        _refuse(raw, key, raw.get(key))
-    heads = raw["n_heads"]
-    return ModelConfig(
-        vocab_size=raw.get("embedding_size") or raw["vocab_size"],
-        hidden_size=raw["d_model"],
-        intermediate_size=raw.get("mlp_hidden_size") or raw["mlp_ratio"] * raw["d_model"],
-        num_layers=raw["n_layers"],
-        num_heads=heads,
-        num_kv_heads=raw.get("n_kv_heads") or heads,
-        head_dim=raw["d_model"] // heads,
-        rope_theta=raw["rope_theta"],
-        norm_eps=raw["rms_norm_eps"],
-        tie_word_embeddings=raw.get("weight_tying", False),
-    )
-
-
-def _llada_moe_config(raw: Raw) -> ModelConfig:
-    """OLMoE's keys with norms per head; a router with groups, biases or shared experts has not been seen and is refused."""
-    for key in ("clip_qkv", "moe_router_enable_expert_bias", "shared_expert_intermediate_size"):
-        _refuse(raw, key, raw.get(key))
-    _refuse(raw, "moe_router_score_function", (raw.get("moe_router_score_function") or "softmax") != "softmax")
-    _refuse(raw, "router_num_group", (raw.get("router_num_group") or 1) > 1)
-    frequency = raw.get("moe_layer_freq") or [1]
-    frequency = frequency if isinstance(frequency, list) else [frequency]
-    _refuse(raw, "moe_layer_freq", 0 in frequency[frequency.count(0) :])
-    moe = MoEConfig(
-        num_experts=raw["num_experts"],
-        experts_per_token=raw["num_experts_per_tok"],
-        expert_size=raw["expert_intermediate_size"],
-        normalize=bool(raw.get("norm_topk_prob")),
-        scale=raw.get("routed_scaling_factor") or 1.0,
-        dense_layers=frequency.count(0),
-    )
-    return _plain(
-        raw,
-        intermediate_size=raw.get("dense_intermediate_size") or raw["expert_intermediate_size"],
-        qk_norm=raw.get("qk_layernorm") is not False,
-        rotary_fraction=max(raw.get("partial_rotary_factor") or 0.0, 0.0) or 1.0,
-        moe=moe,
-    )
-
-
-def _llada2_config(raw: Raw) -> ModelConfig:
-    """Ling's keys: norms per head always, half of each head rotated, sigmoid routing within groups, one shared expert."""
-    _refuse(raw, "use_bias", raw.get("use_bias"))
-    _refuse(raw, "norm_head", raw.get("norm_head"))
-    size = raw["moe_intermediate_size"]
-    moe = MoEConfig(
-        num_experts=raw["num_experts"],
-        experts_per_token=raw["num_experts_per_tok"],
-        expert_size=size,
-        scoring="sigmoid",
-        normalize=raw["num_experts_per_tok"] > 1,
-        scale=raw["routed_scaling_factor"],
-        num_groups=raw["n_group"],
-        groups_per_token=raw["topk_group"],
-        choice_bias=True,
-        shared_size=size * (raw.get("num_shared_experts") or 0),
-        dense_layers=raw.get("first_k_dense_replace", 0),
-    )
-    return _standard(
-        raw,
-        qkv_bias=raw.get("use_qkv_bias", False),
-        qk_norm=True,
-        rotary_fraction=raw.get("partial_rotary_factor", 1.0),
-        moe=moe,
-        **_blocks(raw, 32),
-    )
-
-
-def _with_head(shape: Callable[[Raw], ModelConfig], tied: bool) -> Callable[[Raw], ModelConfig]:
-    """`shape` for a checkpoint whose tensors, not its config, say whether the output head is the embedding."""
-    return lambda raw: msgspec.structs.replace(shape(raw), tie_word_embeddings=tied)
-
-
-def _refuse(raw: Raw, key: str, unsupported: object) -> None:
-    if unsupported:
-        raise CheckpointError(f"config.json has {key} = {raw.get(key)!r}, which dlsp does not implement.")
-
-
 # Tokens.
 
 
@@ -404,9 +258,13 @@ def _foreign_tokens(known: Marks, raw: Raw, find: Find) -> TokenIds:
     mask, stated = next((i for s in known.masks if (i := find(s)) is not None), None), raw.get("mask_token_id")
     if mask is not None and stated not in (mask, None):
         raise CheckpointError(f"the mask token is {mask} in the tokenizer but {stated} in config.json.")
+    looked = " or ".join(known.masks)
+    if mask is None and stated is not None and not known.bare:
+        raise CheckpointError(
+            f"config.json says that {stated} is the mask token, but the tokenizer does not have it (there is no {looked})."
+        )
     mask, rows = stated if mask is None else mask, raw.get("embedding_size") or raw["vocab_size"]
-    if not isinstance(mask, int):
-        looked = " or ".join(known.masks)
+    if not isinstance(mask, int) or isinstance(mask, bool):
         raise CheckpointError(f"the tokenizer has no mask token (there is no {looked}) and config.json names no mask_token_id.")
     if not 0 <= mask < rows:
         raise CheckpointError(f"the mask token {mask} has no embedding: config.json says that there are {rows}.")
@@ -435,53 +293,45 @@ def _ids(value: object) -> list[int]:
     return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int)]
 
 
-_QWEN2_SHIFTED = partial(_biased_qwen, logit_shift=1)
-_CODA = partial(_plain, qk_norm=True, logit_shift=1)
-
-
-def _fast_dllm(raw: Raw) -> ModelConfig:
-    return _QWEN2_SHIFTED(raw, **_blocks(raw, 32))
-
-
-def _qwen3_blocks(usual: int) -> Callable[[Raw], ModelConfig]:
-    return lambda raw: _plain(raw, qk_norm=True, **_blocks(raw, usual))
-
-
-def _a2d(base: Callable[..., ModelConfig], **differences: Any) -> Callable[[Raw], ModelConfig]:
-    """a2d: the base model with full attention (mdlm) or blocks (bd3lm).
-
-    Nothing in its config tells the two apart, save where the file remembers its own name or was given a block_size.
-    """
-    return lambda raw: base(raw, **differences, **_blocks(raw, 32 if "bd3lm" in str(raw.get("_name_or_path", "")) else 0))
-
-
 # name, classes, trained context, shape, marks, decoding; the first row that matches counts.
 FAMILIES: tuple[Family, ...] = (
-    Family("dlsp", ("DlspInfiller",), 0, _own_config, None, None, ignored=()),
+    Family("dlsp", ("DlspInfiller",), 0, shapes.own_shape, None, None, ignored=()),
     # Dream and its descendants saw 2,048 tokens, input and output together. The token for expansion makes a DreamOn.
-    Family("dreamon", ("DreamModel",), 2048, _QWEN2_SHIFTED, marks.DREAM_ON, DREAM_ON, needs=("<|mask|>", "<|expand|>"), qk_norm=False),
-    Family("diffucoder", ("DreamModel",), 2048, _QWEN2_SHIFTED, marks.DREAM, DREAM, APPLE, needs=("<|dlm_pad|>",), qk_norm=False),
-    Family("dream", ("DreamModel",), 2048, _QWEN2_SHIFTED, marks.DREAM, DREAM, qk_norm=False),
+    Family(
+        "dreamon", ("DreamModel",), 2048, shapes.QWEN2_SHIFTED, marks.DREAM_ON, DREAM_ON, needs=("<|mask|>", "<|expand|>"), qk_norm=False
+    ),
+    Family("diffucoder", ("DreamModel",), 2048, shapes.QWEN2_SHIFTED, marks.DREAM, DREAM, APPLE, needs=("<|dlm_pad|>",), qk_norm=False),
+    Family("dream", ("DreamModel",), 2048, shapes.QWEN2_SHIFTED, marks.DREAM, DREAM, qk_norm=False),
     # The class names of Dream, yet blocks, no shift, and Qwen3's norms of queries and keys.
-    Family("dream-reasoner", ("DreamForCausalLM", "DreamModel"), 4096, _qwen3_blocks(32), marks.QWEN, BLOCKS, qk_norm=True),
+    Family("dream-reasoner", ("DreamForCausalLM", "DreamModel"), 4096, shapes.qwen3_blocks(32), marks.QWEN_BARE, BLOCKS, qk_norm=True),
     # A stock Qwen2 class: only the mask token in its tokenizer tells it from an autoregressive model.
-    Family("open-dcoder", ("Qwen2ForCausalLM",), 4096, _QWEN2_SHIFTED, marks.OPEN_DCODER, IN_PLACE, needs=("<M>",)),
+    Family("open-dcoder", ("Qwen2ForCausalLM",), 4096, shapes.QWEN2_SHIFTED, marks.OPEN_DCODER, IN_PLACE, needs=("<M>",)),
     # These classes make an output head of their own, though the config that they inherit says that it is tied.
-    Family("a2d-qwen2", ("A2DQwen2LMHeadModel",), 1024, _a2d(_biased_qwen), marks.QWEN, IN_PLACE, head_by_tensor=True),
-    Family("a2d-qwen3", ("A2DQwen3LMHeadModel",), 1024, _a2d(_plain, qk_norm=True), marks.QWEN, IN_PLACE, head_by_tensor=True),
-    Family("a2d-llama", ("A2DLlamaLMHeadModel",), 1024, _a2d(_plain), marks.LLAMA, IN_PLACE, LLAMA, head_by_tensor=True),
-    Family("llada", ("LLaDAModelLM",), 4096, _llada_config, marks.LLADA, IN_PLACE, MIT, llada_sources, needs=("<|mdm_mask|>",)),
+    Family("a2d-qwen2", ("A2DQwen2LMHeadModel",), 1024, shapes.a2d(shapes.biased_qwen), marks.QWEN, IN_PLACE, head_by_tensor=True),
+    Family("a2d-qwen3", ("A2DQwen3LMHeadModel",), 1024, shapes.a2d(shapes.plain, qk_norm=True), marks.QWEN, IN_PLACE, head_by_tensor=True),
+    Family("a2d-llama", ("A2DLlamaLMHeadModel",), 1024, shapes.a2d(shapes.plain), marks.LLAMA, IN_PLACE, LLAMA, head_by_tensor=True),
+    Family("llada", ("LLaDAModelLM",), 4096, shapes.llada, marks.LLADA, IN_PLACE, MIT, llada_sources, needs=("<|mdm_mask|>",)),
     # LLaDA's class with another tokenizer; its trained context is not published, so LLaDA's is taken.
-    Family("illada", ("LLaDAModelLM",), 8192, _llada_config, marks.ILLADA, IN_PLACE, sources=llada_sources),
-    Family("llada-moe", ("LLaDAMoEModelLM", "LLaDAMoEModel"), 4096, _llada_moe_config, marks.LING, IN_PLACE),
-    Family("coda", ("CoDALanguageModel",), 4096, _CODA, marks.QWEN, DREAM, NON_COMMERCIAL, head_by_tensor=True),
-    Family("rnd1", ("RND1LM", "RND1"), 4096, partial(_qwen_moe, logit_shift=1), marks.QWEN, RND1),
+    Family("illada", ("LLaDAModelLM",), 8192, shapes.llada, marks.ILLADA, IN_PLACE, sources=llada_sources),
+    Family("llada-moe", ("LLaDAMoEModelLM", "LLaDAMoEModel"), 4096, shapes.llada_moe, marks.LING, IN_PLACE),
+    Family("coda", ("CoDALanguageModel",), 4096, shapes.CODA, marks.QWEN, DREAM, NON_COMMERCIAL, head_by_tensor=True),
+    Family("rnd1", ("RND1LM", "RND1"), 4096, partial(shapes.qwen_moe, logit_shift=1), marks.QWEN_BARE, RND1),
     # Seed-Coder continued as a diffusion model: of the block-causal ones, the one whose base learned to fill in the middle.
-    Family("stable-diffcoder", ("StableDiffcoderForCausalLM",), 8192, lambda raw: _plain(raw, **_blocks(raw, 4)), marks.SEED, BLOCKS, MIT),
-    Family("sdar", ("SDARForCausalLM",), 4096, _qwen3_blocks(4), marks.QWEN, BLOCKS, MIT),
-    Family("sdar-moe", ("SDARMoeForCausalLM",), 4096, lambda raw: _qwen_moe(raw, **_blocks(raw, 4)), marks.QWEN, BLOCKS, MIT),
-    Family("fast-dllm", ("Fast_dLLM_QwenForCausalLM",), 2048, _fast_dllm, marks.FAST_DLLM, BLOCKS),
-    Family("llada2", ("LLaDA2MoeModelLM",), 32768, _llada2_config, marks.LING, LLADA2, sources=llada2_sources),
+    Family(
+        "stable-diffcoder",
+        ("StableDiffcoderForCausalLM",),
+        8192,
+        lambda raw: shapes.plain(raw, **shapes.blocks(raw, 4)),
+        marks.SEED,
+        BLOCKS,
+        MIT,
+    ),
+    Family("sdar", ("SDARForCausalLM",), 4096, shapes.qwen3_blocks(4), marks.QWEN_BARE, BLOCKS, MIT),
+    Family(
+        "sdar-moe", ("SDARMoeForCausalLM",), 4096, lambda raw: shapes.qwen_moe(raw, **shapes.blocks(raw, 4)), marks.QWEN_BARE, BLOCKS, MIT
+    ),
+    Family("fast-dllm", ("Fast_dLLM_QwenForCausalLM",), 2048, shapes.fast_dllm, marks.FAST_DLLM, BLOCKS),
+    Family("llada2", ("LLaDA2MoeModelLM",), 32768, shapes.llada2, marks.LING, LLADA2, sources=llada2_sources),
 )
 
 REFUSED = (

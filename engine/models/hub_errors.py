@@ -9,7 +9,9 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -42,6 +44,17 @@ def explained(name: ModelName, url: str, file: str = "") -> Iterator[None]:
             f"{url} does not answer as a model hub does ({_brief(error)}).",
             "Check HF_ENDPOINT and HTTPS_PROXY, and whether a log-in page stands between you and the network.",
         ) from error
+
+
+def check_address(url: str) -> None:
+    """Raises HostError where `url` is nothing that can be asked: only HF_ENDPOINT can have made it so."""
+    try:
+        address = urlsplit(url)
+        sound = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise HostError(f"HF_ENDPOINT is not an address ({url!r}).", "Set it to one that begins with https://, or unset it.")
 
 
 def explain(error: Exception, name: ModelName, url: str, file: str = "") -> DlspError:
@@ -124,9 +137,11 @@ def _unreachable(error: Exception, url: str) -> HostError:
             f"The certificate of {url} is not trusted.",
             "If your network inspects connections, set SSL_CERT_FILE to its certificate authority.",
         )
+    first = "" if url == constants._HF_DEFAULT_ENDPOINT else "HF_ENDPOINT, which sets this address, "
+    action = f"Check {first}the network, and HTTPS_PROXY if there is a proxy."
     if "Timeout" in kind:
-        return HostError(f"{url} did not answer in time.", "Check the network, and HTTPS_PROXY if there is a proxy.")
-    return HostError(f"{url} cannot be reached ({said}).", "Check the network, and HTTPS_PROXY if there is a proxy.")
+        return HostError(f"{url} did not answer in time.", action)
+    return HostError(f"{url} cannot be reached ({said}).", action)
 
 
 def _brief(error: Exception) -> str:

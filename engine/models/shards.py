@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.models.store import mend
 
 INDEX = "model.safetensors.index.json"
-REPAIR = "Reinstall dlsp, or point `model` at another checkpoint; `dlsp doctor` checks the files."
-PULL_AGAIN = "Fetch the file again: `dlsp models pull` replaces what is damaged, `dlsp models verify` checks the rest."
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """What weights may be stored as. Other kinds (8-bit, 4-bit) need scales that only the program that wrote them knows."""
@@ -74,6 +73,16 @@ def names(directory: Path) -> frozenset[str]:
     return frozenset(name for path in _files(directory) for name in header(path))
 
 
+def find(directory: Path, name: str) -> StoredTensor | None:
+    """One tensor, by the header of the file that the index names; None where tensor or file are not there (yet)."""
+    if (directory / INDEX).exists():
+        file = _index(directory).get(name)
+        files = [directory / file] if file and (directory / file).exists() else []
+    else:
+        files = _files(directory)
+    return next((tensors[name] for path in files if name in (tensors := header(path))), None)
+
+
 def locate(directory: Path) -> dict[str, StoredTensor]:
     """Every tensor of a checkpoint by name.
 
@@ -90,7 +99,7 @@ def locate(directory: Path) -> dict[str, StoredTensor]:
         if name not in present[file]:
             elsewhere = next((other for other, tensors in present.items() if name in tensors), None)
             hint = f"; it is in {elsewhere}" if elsewhere else ""
-            raise CheckpointError(f"{directory / file} does not hold the tensor {name}, although {INDEX} says so{hint}.", PULL_AGAIN)
+            raise CheckpointError(f"{directory / file} does not hold the tensor {name}, although {INDEX} says so{hint}.", mend(directory))
     return _joined(present)
 
 
@@ -108,17 +117,17 @@ def header(path: Path, by_index: bool = False) -> dict[str, StoredTensor]:
         tensors = {name: _stored(name, path, facts, 8 + size) for name, facts in content.items() if name != "__metadata__"}
     except FileNotFoundError as error:
         named = f", which {INDEX} names," if by_index else ""
-        raise CheckpointError(f"The shard {path}{named} is missing.", PULL_AGAIN) from error
+        raise CheckpointError(f"The shard {path}{named} is missing.", mend(path)) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error}).", "Check its permissions and the disk.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}).", PULL_AGAIN) from error
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}).", mend(path)) from error
     last = max(tensors.values(), key=lambda t: t.start + t.size, default=None)
     if last is not None and last.start + last.size > length:
         short = last.start + last.size - length
         raise CheckpointError(
             f"{path} is truncated: {short:,} bytes are missing of {last.start + last.size:,}, the tensor {last.name} is cut off.",
-            PULL_AGAIN,
+            mend(path),
         )
     return tensors
 
@@ -150,7 +159,7 @@ def stream(reads: Iterable[Read], report: Callable[[float], None] | None = None,
         except OSError as error:
             name = ordered[position].tensor.name
             raise CheckpointError(
-                f"{path}: the tensor {name} cannot be read ({error.strerror or error}).", "Check the disk, then pull the model again."
+                f"{path}: the tensor {name} cannot be read ({error.strerror or error}).", f"Check the disk. {mend(path)}"
             ) from error
 
 
@@ -178,7 +187,9 @@ def _fill(file: BinaryIO, memory: memoryview, tensor: StoredTensor) -> int:
     while got < len(memory):
         count = file.readinto(memory[got:])  # type: ignore[attr-defined]
         if not count:
-            raise CheckpointError(f"{tensor.path} became shorter while it was read: the tensor {tensor.name} is cut off.", PULL_AGAIN)
+            raise CheckpointError(
+                f"{tensor.path} became shorter while it was read: the tensor {tensor.name} is cut off.", mend(tensor.path)
+            )
         got += count
     return got
 
@@ -219,11 +230,11 @@ def _index(directory: Path) -> dict[str, str]:
         entries = {str(name): str(file) for name, file in index.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is not a valid shard index ({said}).", PULL_AGAIN) from error
+        raise CheckpointError(f"{path} is not a valid shard index ({said}).", mend(path)) from error
     for name, file in entries.items():
         if not file.endswith(".safetensors") or file != Path(file).name or "\\" in file:
             raise CheckpointError(
-                f"{path} puts the tensor {name} into {file!r}, which is not the name of a safetensors file in this folder.", PULL_AGAIN
+                f"{path} puts the tensor {name} into {file!r}, which is not the name of a safetensors file in this folder.", mend(path)
             )
     return entries
 
@@ -239,7 +250,7 @@ def _joined(files: dict[str, dict[str, StoredTensor]]) -> dict[str, StoredTensor
     for tensors in files.values():
         for name, tensor in tensors.items():
             if name in found:
-                raise CheckpointError(f"{found[name].path} and {tensor.path.name} both hold the tensor {name}.", PULL_AGAIN)
+                raise CheckpointError(f"{found[name].path} and {tensor.path.name} both hold the tensor {name}.", mend(tensor.path.parent))
             found[name] = tensor
     return found
 
@@ -251,4 +262,4 @@ def _without_weights(directory: Path) -> CheckpointError:
             f"{directory} holds only {pickles[0]}: dlsp does not load pickle files, which can run code.",
             "Choose a revision with safetensors files, or convert it.",
         )
-    return CheckpointError(f"{directory} holds no safetensors file.", REPAIR)
+    return CheckpointError(f"{directory} holds no safetensors file.", mend(directory))

@@ -18,6 +18,9 @@ from filelock import FileLock, Timeout
 
 from engine.errors import CheckpointError, HostError, RequestError
 
+BUILT_IN = Path(__file__).resolve().parent.parent / "weights"
+"""The folder of the models that come with dlsp."""
+
 MANIFEST = "dlsp-manifest.json"
 STAGING = ".staging"
 """Below the root: downloads that are not finished. A model is complete from the moment it is renamed out of here."""
@@ -39,8 +42,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model came from. `revision` is what was asked for, `commit` what it meant then; `pulled` is Unix time.
 
-    `memory` is what the weights take once loaded, in bytes by number format. `notice` is what the licence asks users to know, empty
-    for most; `notice_shown` says that somebody was told.
+    `memory` is what the weights take once loaded, `needed` the same with room to work in, both in bytes by number format. `notice`
+    is what the licence asks users to know, empty for most.
     """
 
     id: str
@@ -50,9 +53,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     pulled: float
     family: str = ""
     memory: dict[str, int] = {}
+    needed: dict[str, int] = {}
     licence: str = ""
     notice: str = ""
-    notice_shown: bool = False
     dlsp: str = ""
 
 
@@ -151,6 +154,18 @@ def read(folder: Path) -> Installed | None:
         return Installed(folder=folder, manifest=msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest))
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def mend(path: Path) -> str:
+    """What to do about a file that is damaged, or about a folder of them: it depends on where the model came from."""
+    folder = path if path.is_dir() else path.parent
+    if folder.parent == BUILT_IN:
+        return "Reinstall dlsp: `pip install --force-reinstall dlsp`."
+    if model := read(folder):
+        return f"`dlsp models pull {model.name}` mends it."
+    if path == folder:
+        return "Copy the whole folder again from where it came from."
+    return f"Copy {path.name} again from where its folder came from."
 
 
 def write(folder: Path, manifest: Manifest) -> Installed:

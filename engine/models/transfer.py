@@ -76,6 +76,18 @@ class Meter:
             self._report(self.done, self.total)
 
 
+def verified(file: RemoteFile, path: Path, meter: Meter) -> str:
+    """The SHA-256 of the file at `path` if it is what the hub promises, else "". Raises OSError where it cannot be read."""
+    if path.stat().st_size != file.size:
+        return ""
+    digest = _Digest(file)
+    with path.open("rb") as content:
+        while chunk := content.read(_CHUNK):
+            digest.add(chunk)
+            meter.add(len(chunk))
+    return "" if digest.problem() else digest.sha256()
+
+
 def fetch(file: RemoteFile, folder: Path, source: Source, meter: Meter) -> str:
     """Make `folder` hold the whole, checked file, and return its SHA-256.
 
@@ -106,16 +118,53 @@ def fetch(file: RemoteFile, folder: Path, source: Source, meter: Meter) -> str:
         raise disk_error(error, folder, keeps=meter.total > 0) from error
 
 
+class _Digest:
+    """What is known of a file's content so far, and whether that is what the hub promised."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self.size = 0
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        # A git object id is the SHA-1 of a header and the content: what a hub names for files that are not large.
+        self._git = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+
+    def add(self, chunk: bytes) -> None:
+        """Some bytes more."""
+        self._sha256.update(chunk)
+        if self._file.git_id:
+            self._git.update(chunk)
+        self.size += len(chunk)
+
+    def sha256(self) -> str:
+        """The SHA-256 of what is there."""
+        return self._sha256.hexdigest()
+
+    def problem(self) -> str:
+        """What is wrong with the whole file, as the end of a sentence; empty when it is what the hub promised."""
+        file = self._file
+        if self.size != file.size:
+            return f"has {self.size:,} bytes, and the hub promised {file.size:,}"
+        if file.sha256 and file.sha256 != self.sha256():
+            return f"has the SHA-256 {self.sha256()[:16]}…, and the hub promised {file.sha256[:16]}…"
+        if file.git_id and file.git_id != self._git.hexdigest():
+            return f"has the git id {self._git.hexdigest()[:16]}…, and the hub promised {file.git_id[:16]}…"
+        return ""
+
+
 class _Download:
     """One file on its way to `out`, which is open for appending."""
 
     def __init__(self, file: RemoteFile, source: Source, meter: Meter, out: BinaryIO) -> None:
-        self.have = 0
         self._file = file
         self._source = source
         self._meter = meter
         self._out = out
-        self._start_hashes()
+        self._digest = _Digest(file)
+
+    @property
+    def have(self) -> int:
+        """Bytes that are there."""
+        return self._digest.size
 
     def read_again(self, part: Path) -> None:
         """Count and hash what an earlier attempt has left."""
@@ -167,18 +216,11 @@ class _Download:
 
     def digest(self) -> str:
         """The SHA-256 of what is there."""
-        return self._sha256.hexdigest()
+        return self._digest.sha256()
 
     def problem(self) -> str:
         """What is wrong with the whole file, as the end of a sentence; empty when it is what the hub promised."""
-        file = self._file
-        if self.have != file.size:
-            return f"has {self.have:,} bytes, and the hub promised {file.size:,}"
-        if file.sha256 and file.sha256 != self.digest():
-            return f"has the SHA-256 {self.digest()[:16]}…, and the hub promised {file.sha256[:16]}…"
-        if file.git_id and file.git_id != self._git.hexdigest():
-            return f"has the git id {self._git.hexdigest()[:16]}…, and the hub promised {file.git_id[:16]}…"
-        return ""
+        return self._digest.problem()
 
     def _attempt(self) -> None:
         with _stream(self._file, self._source, f"bytes={self.have}-" if self.have else "") as (status, chunks):
@@ -195,22 +237,13 @@ class _Download:
         self._take(chunk)
 
     def _take(self, chunk: bytes) -> None:
-        self._sha256.update(chunk)
-        if self._file.git_id:
-            self._git.update(chunk)
-        self.have += len(chunk)
+        self._digest.add(chunk)
         self._meter.add(len(chunk))
 
     def _restart(self) -> None:
         self._out.truncate(0)
         self._meter.add(-self.have)
-        self.have = 0
-        self._start_hashes()
-
-    def _start_hashes(self) -> None:
-        self._sha256 = hashlib.sha256()
-        # A git object id is the SHA-1 of a header and the content: what a hub names for files that are not large.
-        self._git = hashlib.sha1(f"blob {self._file.size}\0".encode(), usedforsecurity=False)
+        self._digest = _Digest(self._file)
 
     def _explained(self, error: Exception | None) -> DlspError:
         file = self._file

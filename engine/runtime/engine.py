@@ -72,11 +72,12 @@ class _Told:
 class Engine:
     """A loaded model that fills holes.
 
-    `model`, `device` and `dtype` name what runs; `fallback_reason` says why `auto` is not on the GPU that is there.
+    `model`, `family`, `device` and `dtype` name what runs; `fallback_reason` says why `auto` is not on the GPU that is there,
+    `notice` what its licence asks of whoever uses it.
     """
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, network: Transformer, tokenizer: Tokenizer, placement: Placement) -> None:
-        self.model = checkpoint.name
+        self.model, self.family, self.notice = checkpoint.name, checkpoint.family.name, checkpoint.notice
         self.device = str(placement.device)
         self.dtype = placement.precision
         self.fallback_reason = placement.fallback_reason

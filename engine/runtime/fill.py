@@ -184,6 +184,8 @@ def run(forward: Forward, drafts: Sequence[Draft], job: Job, tools: Tools, on_st
     for _ in denoise(forward, drafts, job.options.plan, tools.constraint):
         job.watch.steps += 1
         on_step(drafts[0])
+        if not all(draft.done for draft in drafts):
+            job.watch.check()
 
 
 def unfinished(spot: Spot, tokens: list[int], logprob: float, finish: Finish) -> Filled:

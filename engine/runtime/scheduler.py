@@ -40,6 +40,11 @@ class InfillEngine(Protocol):
         """One sentence on why `auto` did not get the better device, or empty."""
         ...
 
+    @property
+    def notice(self) -> str:
+        """One sentence that whoever uses the model should read now (its licence, the first time), or empty."""
+        ...
+
     def infill(self, request: InfillRequest, *, cancelled: Callable[[], bool] | None = None) -> InfillResult:
         """Fill the holes, blocking; `cancelled` is polled between denoise steps. Raises `RequestError`."""
         ...

@@ -49,9 +49,12 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_engine(config: EngineConfig, on_progress: Callable[[float], None]) -> InfillEngine:
     """The real engine. Imports torch, which takes seconds: only ever called on the engine thread, after the socket answers."""
+    from engine.models.notices import notice_once
     from engine.runtime.engine import Engine
 
-    return Engine.load(config.model, device=config.device, dtype=config.dtype, threads=config.threads, on_progress=on_progress)
+    engine = Engine.load(config.model, device=config.device, dtype=config.dtype, threads=config.threads, on_progress=on_progress)
+    engine.notice = notice_once(engine.family, engine.notice)
+    return engine
 
 
 def run_host(options: HostOptions, announce: Callable[[HostAddress, bool], None], loader: Loader = load_engine) -> None:

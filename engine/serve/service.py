@@ -133,9 +133,10 @@ class EngineService:
         else:
             self._engine = engine
             self._scheduler = Scheduler(engine, self._executor, self._busy)
-            reason = "cpu_fallback" if engine.fallback_reason else ""
+            reason = "cpu_fallback" if engine.fallback_reason else "licence" if engine.notice else ""
+            message = " ".join(part for part in (engine.fallback_reason, engine.notice) if part)
             facts = {"model": engine.model, "device": engine.device, "dtype": engine.dtype}
-            self._publish(replace(self._status, state="ready", reason=reason, message=engine.fallback_reason, progress=1.0, **facts))
+            self._publish(replace(self._status, state="ready", reason=reason, message=message, progress=1.0, **facts))
         finally:
             self._loading = None
 

@@ -26,6 +26,7 @@ class StandIn:
     loaded: list[tuple[str, dict[str, Any]]]
 
     model, device, dtype, fallback_reason = "nano", "cpu", "float32", ""
+    family, notice = "dlsp", ""
 
     @classmethod
     def load(cls, path_or_name: str, **options: Any) -> StandIn:

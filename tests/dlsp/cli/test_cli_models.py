@@ -71,7 +71,11 @@ def test_the_list_of_a_new_user(capsys: pytest.CaptureFixture[str]) -> None:
     families = "\n".join(lines[lines.index(next(line for line in lines if line.startswith("  FAMILY"))) :])
     for family in ("dreamon", "llada", "open-dcoder", "coda", "stable-diffcoder"):
         assert f"  {family} " in families
-    assert "non-commercial" in next(line for line in lines if line.startswith("  coda"))
+    assert "non-commercial" in next(line for line in lines if line.startswith("  coda:"))
+    assert "Dream-org/DreamOn-v0-7B" in next(line for line in lines if line.startswith("  dreamon "))
+    assert "16.1 GB" in next(line for line in lines if line.startswith("  dreamon "))
+    assert lines[1].count("not needed") == 2
+    assert max(map(len, lines)) <= 140
 
     facts = json.loads(said(capsys, "--json"))
     assert facts["in_use"] == "nano"
@@ -81,7 +85,25 @@ def test_the_list_of_a_new_user(capsys: pytest.CaptureFixture[str]) -> None:
     if have_weights():
         assert nano["memory"]["float32"] == 2 * nano["memory"]["bfloat16"]
         assert nano["memory"]["bfloat16"] < nano["size"]
-    assert {"name": "dreamon", "licence": "Apache-2.0", "notice": ""} in facts["families"]
+    dreamon = next(family for family in facts["families"] if family["name"] == "dreamon")
+    assert dreamon["example"]["id"] == "Dream-org/DreamOn-v0-7B"
+
+
+def test_the_memory_of_the_built_in_model_is_what_the_engine_computes() -> None:
+    import torch
+
+    from dlsp.cli.models import BUILT_IN, BUILT_IN_WORK
+    from engine.models import checkpoint
+    from engine.runtime.loading import footprint
+
+    nano = checkpoint.read(checkpoint.find(BUILT_IN))
+    for precision, work in BUILT_IN_WORK.items():
+        assert work == pytest.approx(footprint(nano, precision, torch.bfloat16).workspace, rel=0.02)
+
+
+def test_what_is_built_in_is_neither_pulled_nor_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nano is built in: there is nothing to pull. `dlsp models use nano`" in said(capsys, "pull", "nano", status=2)
+    assert "nano is built in: it cannot be removed." in said(capsys, "remove", "Nano", status=2)
 
 
 def test_the_list_imports_nothing_slow() -> None:
@@ -102,21 +124,26 @@ def test_from_the_hub_into_the_settings_and_back(home: Path, capsys: pytest.Capt
     user_file().write_text("# mine\nthreads = 1\n\n[languages]\nmarkdown = true # yes\n")
 
     assert "no model Org/Nothing" in said(capsys, "pull", "Org/Nothing", status=2)
-    assert "is not the name of a model" in said(capsys, "pull", "nano", status=2)
+    assert "is not the name of a model" in said(capsys, "pull", "nanoo", status=2)
     assert "`dlsp models pull Org/Coda`" in said(capsys, "use", CODA, status=2)
 
     text = said(capsys, "pull", CODA)
     assert "family coda" in text
     assert text.count("Please note: ") == 1
-    assert "100 %" in text
+    assert "downloading 100 %" in text
+    assert "checking" not in text
+    assert "It needs " in text
     assert "`dlsp models use Org/Coda`" in text
     (model,) = store.installed()
     assert str(model.folder) in text
-    assert model.manifest.notice_shown
+    assert model.manifest.needed.keys() == model.manifest.memory.keys()
+    assert all(size > model.manifest.memory[name] for name, size in model.manifest.needed.items())
+    assert store.size_text(model.manifest.needed["int4"]) in said(capsys)
     assert f"  {model.name}" in said(capsys)
 
     again = said(capsys, "pull", CODA)
     assert "is here already" in again
+    assert "checking 100 %" in again
     assert "Please note" not in again
 
     text = said(capsys, "use", "org/coda")
@@ -163,9 +190,43 @@ def test_a_folder_can_be_used_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     monkeypatch.chdir(tmp_path)
     text = said(capsys, "use", "my model")
     assert f"{folder} is in use" in text
-    assert "Please note" in text
+    assert text.count("Please note") == 1
     assert read_file(user_file()).values["model"] == str(folder)
-    assert f"In use: {folder}." in said(capsys)
+    row = json.loads(said(capsys, "--json"))["models"][1]
+    assert (row["name"], row["family"], row["in_use"], row["problem"]) == (str(folder), "coda", True, "")
+    assert f"* {folder}  coda" in said(capsys)
+    said(capsys, "use", "nano")
+    assert "Please note" not in said(capsys, "use", "my model")
+    assert "Please note" not in said(capsys, "pull", CODA)
+
+    (folder / "config.json").write_text("{")
+    text = said(capsys)
+    assert f"* {folder}" in text
+    assert "it is not a whole model (" in text
+    (folder / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
+    assert "ordinary autoregressive model" in said(capsys)
+
+
+def test_the_same_damage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "pull", CODA)
+    (model,) = store.installed()
+    weights = model.folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    text = said(capsys, "verify", CODA, status=1)
+    assert text.count("FAIL") == 1
+    assert text.count("fix: ") == 1
+    assert "dlsp models verify" not in text
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    text = said(capsys, "verify", CODA, status=1)
+    assert text.count("FAIL") == 1
+    assert f"fix: `dlsp models pull {model.name}` mends it." in text
+    text = said(capsys, "pull", CODA)
+    assert " to download" in text
+    assert "here already" not in text
+    assert "checking 100 %" in text
+    assert "downloading 100 %" in text
+    assert text.index("checking 100 %") < text.index("downloading")
 
 
 def test_a_revision_that_was_named_stays_named(fake: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,12 +250,12 @@ def test_what_would_not_load_is_not_used(capsys: pytest.CaptureFixture[str]) -> 
     weights.write_bytes(weights.read_bytes()[:-100])
     text = said(capsys, "use", CODA, status=2)
     assert "model.safetensors is truncated" in text
-    assert "`dlsp models pull`" in text
+    assert f"`dlsp models pull {model.name}` mends it." in text
     assert not user_file().exists()
 
     assert f"{model.name} is damaged (model.safetensors): `dlsp models pull {model.name}` mends it." in said(capsys)
     check = doctor("model", Plan(model=CODA))
-    assert (check.state, check.fix) == ("fail", f"dlsp models pull {model.name}")
+    assert (check.state, check.fix) == ("fail", f"`dlsp models pull {model.name}` mends it.")
     assert "model.safetensors" in check.detail
     check = doctor("pulled models")
     assert (check.state, check.fix) == ("warn", f"dlsp models pull {model.name}")
@@ -236,7 +297,7 @@ def test_an_unfinished_download_is_listed_and_can_be_deleted(fake: Hub, capsys: 
 
     fake.cut["model.safetensors"] = [20_000, 0]
     said(capsys, "pull", CODA, status=2)
-    assert "20.0 kB are here from an earlier attempt" in said(capsys, "pull", name)
+    assert "20.0 kB are here already" in said(capsys, "pull", name)
 
 
 def test_ctrl_c_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_the_commands_are_there_under_both_names() -> None:
 class FakeEngine:
     """An engine that fills every hole with "1", and an alternative with "2"; its tokens are characters."""
 
-    model = "fake"
+    model, family, notice = "fake", "fake", ""
 
     def __init__(self) -> None:
         self.asked: list[InfillRequest] = []

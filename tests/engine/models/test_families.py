@@ -11,6 +11,7 @@ import pytest
 from engine.errors import CheckpointError, UnknownFamilyError
 from engine.models import checkpoint
 from engine.models.families import FAMILIES, Facts, Family, recognise
+from engine.text.tokenizer import lookup
 from family_checkpoints import RECIPES, write
 
 ROWS = {family.name: family for family in FAMILIES}
@@ -96,9 +97,27 @@ def test_known_but_unsupported_models_are_refused_with_the_reason(architecture: 
         recognise(facts(architecture, "<|mask|>"))
 
 
-def test_an_unknown_architecture_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownFamilyError, match="MarvelModel.*known are DlspInfiller.*LLaDA2MoeModelLM"):
+def test_an_unknown_architecture_is_said_in_a_sentence() -> None:
+    with pytest.raises(UnknownFamilyError) as caught:
         recognise(facts("MarvelModel"))
+    assert "architectures MarvelModel" in str(caught.value)
+    assert str(caught.value).endswith("docs/models.md lists what dlsp can load.")
+    assert len(str(caught.value)) < 300
+
+
+def test_refused_models_are_looked_at_first() -> None:
+    raw = {"architectures": ["WeDLMForCausalLM"], "auto_map": {"AutoModel": "modeling_dream.DreamModel"}}
+    with pytest.raises(UnknownFamilyError, match="reorders tokens"):
+        recognise(Facts(raw, {"<|mask|>": 5}.get))
+
+
+@pytest.mark.parametrize("stated", [["DreamModel"], ["Qwen2ForCausalLM"], "DreamModel"])
+def test_architectures_and_auto_map_must_agree(stated: Any) -> None:
+    raw = {"architectures": stated, "auto_map": {"AutoModel": "modeling_llada.LLaDAModelLM"}}
+    with pytest.raises(UnknownFamilyError, match="contradicts itself: .*(DreamModel|Qwen2ForCausalLM).*LLaDAModelLM"):
+        recognise(Facts(raw, {"<|mask|>": 5, "<M>": 6, "<|mdm_mask|>": 7}.get))
+    raw["auto_map"] = {"AutoConfig": "configuration_x.SomeConfig"}
+    assert recognise(Facts(raw, {"<|mask|>": 5, "<M>": 6}.get)).name in ("dream", "open-dcoder")
 
 
 # Configs.
@@ -153,8 +172,34 @@ def test_a_window_that_no_layer_uses_is_no_window() -> None:
 def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="'rms_norm_eps' is missing"):
         checkpoint.read(write("dream", tmp_path / "dream", rms_norm_eps=None))
-    with pytest.raises(CheckpointError, match="num_layers"):
-        checkpoint.read(write("dream", tmp_path / "dream", num_hidden_layers="two"))
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value"),
+    [
+        ("dream", "num_hidden_layers", "two"),
+        ("dream", "hidden_size", "32"),
+        ("dream", "hidden_size", 32.0),
+        ("dream", "vocab_size", True),
+        ("dream", "num_attention_heads", 0),
+        ("llada", "n_heads", 0),
+        ("llada", "d_model", [32]),
+        ("rnd1", "num_experts", "8"),
+        ("sdar", "block_size", 0),
+        ("sdar", "block_size", -4),
+        ("fast-dllm", "bd_size", 0),
+        ("llada2", "first_k_dense_replace", "1"),
+    ],
+)
+def test_sizes_are_whole_numbers(family: str, key: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.read(write(family, tmp_path / "model", **{key: value}))
+    assert f"config.json has {key} = {value!r}, but {key} must be a whole number" in str(caught.value)
+
+
+def test_scaling_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="rope_scaling = True"):
+        checkpoint.read(write("dream", tmp_path / "dream", rope_scaling=True))
 
 
 def test_the_maximum_of_the_config_is_not_the_trained_context() -> None:
@@ -222,21 +267,30 @@ def test_a_tokenizer_without_mask_token_is_a_clear_error(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask_token_id": 3}, "the mask token is 323 in the tokenizer but 3 in config.json"),
+        ({"mask_token_id": 3}, r"the mask token is \d+ in the tokenizer but 3 in config.json"),
         ({"eos_token_id": 7}, "text ends with .* in the tokenizer but with .7. in config.json"),
-        ({"vocab_size": 320}, "the mask token 323 has no embedding"),
+        ({"vocab_size": 300}, r"the mask token \d+ has no embedding"),
     ],
 )
 def test_tokenizer_and_config_must_agree(change: dict[str, int], message: str, tmp_path: Path) -> None:
-    read = checkpoint.read(write("dream", tmp_path / "dream", **change))
-    find = {"<|mask|>": 323, "<|endoftext|>": 316, "<|im_end|>": 318}.get
+    folder = write("dream", tmp_path / "dream", **change)
+    (folder / "model.safetensors").unlink()  # which would not fit
     with pytest.raises(CheckpointError, match=message):
-        read.token_ids(find)
+        checkpoint.read(folder).token_ids(lookup(folder))
 
 
-def test_a_mask_known_by_its_id_alone(tmp_path: Path) -> None:
-    read = checkpoint.read(write("rnd1", tmp_path / "rnd1"))
+@pytest.mark.parametrize("family", ["rnd1", "illada"])
+def test_a_mask_known_by_its_id_alone(family: str, tmp_path: Path) -> None:
+    read = checkpoint.read(write(family, tmp_path / family))
     assert read.token_ids(checkpoint.tokenizer_of(read).special_id).mask == read.raw["mask_token_id"]
+
+
+@pytest.mark.parametrize("family", ["dreamon", "diffucoder", "coda", "llada2"])
+def test_a_bare_number_is_no_mask_where_the_mask_has_a_name(family: str, tmp_path: Path) -> None:
+    folder = write(family, tmp_path / family)
+    _without(folder, "<|mask|>")
+    with pytest.raises(CheckpointError, match=r"says that \d+ is the mask token, but the tokenizer does not have it .*<\|mask\|>"):
+        checkpoint.read(folder).token_ids(lookup(folder))
 
 
 # Decoding and licences.

@@ -45,7 +45,7 @@ def test_a_model_is_pulled_pinned_and_found(fake: Hub, pull: Callable[..., Insta
     assert (facts.id, facts.revision, facts.commit, facts.family) == ("Org/Coda", "main", commit, "coda")
     assert facts.licence == "cc-by-nc-4.0"
     assert "non-commercial" in facts.notice
-    assert not facts.notice_shown
+    assert facts.needed == {}
     assert {f.name: (f.size, f.sha256) for f in facts.files} == {
         name: (len(content), hashlib.sha256(content).hexdigest())
         for name, content in {**coda, **repository.commits[commit]}.items()
@@ -171,7 +171,7 @@ def test_pulling_again_checks_and_mends(fake: Hub, pull: Callable[..., Installed
     model = pull("Org/Coda")
     fake.asked.clear()
     progress: list[int] = []
-    again = pull("Org/Coda", on_progress=lambda done, total: progress.append(done))
+    again = pull("Org/Coda", on_check=lambda done, total: progress.append(done), on_progress=lambda done, total: pytest.fail("downloading"))
     assert again.folder == model.folder
     assert fake.asked == []
     assert progress[-1] == model.size
@@ -186,6 +186,52 @@ def test_pulling_again_checks_and_mends(fake: Hub, pull: Callable[..., Installed
     assert path.read_bytes() == coda[WEIGHTS]
     assert {asked.file for asked in fake.asked} == {WEIGHTS, "README.md"}
     assert everything(tmp_path / "models" / STAGING) == []
+
+
+def test_only_bytes_that_were_checked_count_as_here(
+    fake: Hub, pull: Callable[..., Installed], sharded: dict[str, bytes], tmp_path: Path
+) -> None:
+    fake.add("Org/Tiny", sharded)
+    model = pull("Org/Tiny")
+    shards = sorted(name for name in sharded if name.endswith(".safetensors"))
+    wrong = model.folder / shards[0]
+    wrong.write_bytes(sharded[shards[0]][:-1] + b"\0\0"[:1])  # as long as the right one
+    assert wrong.read_bytes() != sharded[shards[0]]
+    plans: list[Plan] = []
+    checked: list[tuple[int, int]] = []
+    loaded: list[tuple[int, int]] = []
+    fake.asked.clear()
+    how = {"on_plan": plans.append, "on_check": lambda *at: checked.append(at), "on_progress": lambda *at: loaded.append(at)}
+    pull("Org/Tiny", **how)
+    whole = sum(len(sharded[name]) for name in shards[1:])
+    assert (plans[0].resumed, plans[0].missing) == (whole, len(sharded[shards[0]]))
+    assert [asked.file for asked in fake.asked] == [shards[0]]
+    assert checked[-1][0] == checked[-1][1]
+    assert loaded[0][0] < plans[0].total - len(sharded[shards[0]]) + (1 << 20)
+    assert loaded[-1] == (plans[0].total, plans[0].total)
+    assert loaded[0][0] <= plans[0].total - plans[0].missing
+    assert all(check.state == "ok" for check in checkpoint.verify(model.folder, model.hashes()))
+
+
+def test_the_memory_that_is_needed_is_recorded_where_somebody_knows_it(
+    fake: Hub, pull: Callable[..., Installed], coda: dict[str, bytes]
+) -> None:
+    fake.add("Org/Coda", coda)
+    model = pull("Org/Coda", needed=lambda read, precision: len(precision) + read.config.num_layers)
+    assert model.manifest.needed == {"float32": 9, "bfloat16": 10, "int8": 6, "int4": 6}
+
+
+def test_absurd_sizes_are_found_before_the_weights_are_downloaded(
+    fake: Hub, pull: Callable[..., Installed], sharded: dict[str, bytes]
+) -> None:
+    config = json.loads(sharded["config.json"])
+    config["model"]["num_layers"] = 10**9
+    fake.add("Org/Tiny", sharded | {"config.json": json.dumps(config).encode()})
+    with pytest.raises(
+        CheckpointError, match=r"^Org/Tiny/config.json: .*asks for 1000000000 layers, the files hold \d.*as they were published"
+    ):
+        pull("Org/Tiny")
+    assert not any(asked.file.endswith(".safetensors") for asked in fake.asked)
 
 
 def test_a_file_that_is_not_what_the_hub_promised_is_thrown_away(

@@ -92,8 +92,10 @@ def test_trouble_that_passes_is_waited_for(
 
 def test_no_network(tmp_path: Path) -> None:
     for url, message in (
-        ("http://127.0.0.1:9", r"http://127\.0\.0\.1:9 cannot be reached.*HTTPS_PROXY"),
-        ("elsewhere", "elsewhere does not answer as a model hub does.*HF_ENDPOINT"),
+        ("http://127.0.0.1:9", r"http://127\.0\.0\.1:9 cannot be reached.*Check HF_ENDPOINT, which sets this address.*HTTPS_PROXY"),
+        ("elsewhere", r"HF_ENDPOINT is not an address \('elsewhere'\)\. Set it to .*https://"),
+        ("ftp://elsewhere", "HF_ENDPOINT is not an address"),
+        ("http://[", "HF_ENDPOINT is not an address"),
     ):
         with pytest.raises(HostError, match=message):
             hub.pull(store.parse("Org/Coda"), Pull(source=Source(endpoint=url), root=tmp_path))
@@ -126,3 +128,14 @@ def test_ways_of_not_being_reached(kind: str, text: str, message: str) -> None:
     assert transfer.is_transient(error) == (kind == "ConnectTimeout" or text == "")
     with pytest.raises(HostError, match=message):
         raise explain(error, store.parse("Org/Name"), "http://h")
+
+
+def test_nobody_is_told_to_check_what_is_not_set() -> None:
+    from huggingface_hub.errors import HTTPError
+
+    from engine.models.hub_errors import explain
+
+    error = type("ConnectError", (HTTPError,), {})("refused")
+    said = str(explain(error, store.parse("Org/Name"), huggingface_hub.constants._HF_DEFAULT_ENDPOINT))
+    assert "HTTPS_PROXY" in said
+    assert "HF_ENDPOINT" not in said

@@ -98,9 +98,10 @@ def test_dreamon_decodes_as_published(biased: Engine, prefix: str, slots: int, m
 
 
 PIECES = [
-    "a", "foo", " ", "\n", "\r\n", "\r", "    ", "(", ")", "\u00e9", "e\u0301", "\u0301", "\U0001f600",
-    "\U0001f469\u200d\U0001f4bb", "\u4e2d\u6587", "\t", "x = 1", "\x00", "\ufeff", "<|mask|>", "<|endoftext|>", "\u2028", "'", "def f():\n    return ", "\ufb01",
-]  # fmt: skip
+    *("a", "foo", " ", "\n", "\r\n", "\r", "    ", "(", ")", "\t", "x = 1", "\x00", "'", "def f():\n    return "),
+    *("\u00e9", "e\u0301", "\u0301", "\U0001f600", "\U0001f469\u200d\U0001f4bb", "\u4e2d\u6587", "\ufeff", "\u2028", "\ufb01"),
+    *("<|mask|>", "<|endoftext|>"),
+]
 
 
 @pytest.mark.parametrize("name", ["dreamon", "dreamon+NFC", "dream", "sdar", "fast-dllm"])

@@ -18,7 +18,7 @@ STEP = 0.005
 class StepEngine:
     """Takes as many steps as the prefix says (`10 name`), `-1` for endless; notes what started, ended and how."""
 
-    model, device, dtype, fallback_reason = "steps", "cpu", "float32", ""
+    model, device, dtype, fallback_reason, notice = "steps", "cpu", "float32", "", ""
 
     def __init__(self):
         self.started: list[InfillRequest] = []

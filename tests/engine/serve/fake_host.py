@@ -18,7 +18,7 @@ STEP = 0.01
 
 
 class FakeEngine:
-    model, device, dtype, fallback_reason = "fake", "cpu", "float32", ""
+    model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

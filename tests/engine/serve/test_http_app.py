@@ -20,7 +20,7 @@ SECRET = "correct horse battery staple"
 
 
 class FakeEngine:
-    model, device, dtype, fallback_reason = "fake", "cpu", "float32", ""
+    model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
 
     def __init__(self):
         self.cancelled_at = 0.0
@@ -250,6 +250,14 @@ async def test_a_fallback_to_the_cpu_is_told(engine):
     service = EngineService(EngineConfig(), lambda config, progress: engine)
     await ready(service)
     assert (service.status.reason, service.status.message) == ("cpu_fallback", "cuda: out of memory")
+    await service.close("stopped")
+
+
+async def test_what_a_licence_asks_is_told(engine):
+    engine.notice = "For research only."
+    service = EngineService(EngineConfig(), lambda config, progress: engine)
+    await ready(service)
+    assert (service.status.reason, service.status.message) == ("licence", "For research only.")
     await service.close("stopped")
 
 
