@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+import family_checkpoints
 from engine.models.checkpoint import save
 from engine.models.families import FAMILIES, InfillDefaults, own_config_json
+from engine.runtime.engine import Engine
 from engine.text.tokenizer import Tokenizer
 from engine.train import bpe
 from tiny_models import SAMPLE, tiny_config, tiny_network
@@ -49,3 +53,21 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Pa
         return directory
 
     return make
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Engine]:
+    """Engines in float32 by name: `nano`, or a family's tiny checkpoint; `dreamon+NFC` has a tokenizer that normalises."""
+    loaded: dict[str, Engine] = {}
+
+    def get(name: str) -> Engine:
+        if name not in loaded:
+            family, _, normal = name.partition("+")
+            path = name if name == "nano" else str(family_checkpoints.write(family, tmp_path_factory.mktemp(family)))
+            if normal:
+                file = Path(path) / "tokenizer.json"
+                file.write_text(json.dumps(json.loads(file.read_text()) | {"normalizer": {"type": normal}}))
+            loaded[name] = Engine.load(path, device="cpu", dtype="float32")
+        return loaded[name]
+
+    return get

@@ -6,27 +6,13 @@ from typing import Any
 
 import pytest
 
-import family_checkpoints
 from engine.api import Decoding, Hole, InfillRequest
-from engine.runtime.engine import CanvasView, Engine
+from engine.runtime.engine import CanvasView
 
 PREFIX = "def add(first, second):\n    total = first + second\n    return "
 SUFFIX = "\n\n\nclass Box:\n    def __init__(self, value):\n        self.value = value\n"
 NAMES = ("nano", "dreamon", "dream", "stable-diffcoder", "sdar")
 LONG = "first + " * 30 + "second"
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory):
-    loaded: dict[str, Engine] = {}
-
-    def get(name: str) -> Engine:
-        if name not in loaded:
-            path = name if name == "nano" else str(family_checkpoints.write(name, tmp_path_factory.mktemp(name)))
-            loaded[name] = Engine.load(path, device="cpu", dtype="float32")
-        return loaded[name]
-
-    return get
 
 
 def ask(**facts: Any) -> InfillRequest:

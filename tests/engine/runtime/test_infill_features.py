@@ -22,19 +22,6 @@ IN_PLACE = ("dreamon", "dream", "open-dcoder", "llada", "rnd1")
 ROLLING = ("nano", "stable-diffcoder", "fast-dllm")
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory):
-    loaded: dict[str, Engine] = {}
-
-    def get(name: str) -> Engine:
-        if name not in loaded:
-            path = name if name == "nano" else str(family_checkpoints.write(name, tmp_path_factory.mktemp(name)))
-            loaded[name] = Engine.load(path, device="cpu", dtype="float32")
-        return loaded[name]
-
-    return get
-
-
 def ask(**facts: Any) -> InfillRequest:
     return InfillRequest(**({"prefix": PREFIX, "suffix": SUFFIX} | facts))
 

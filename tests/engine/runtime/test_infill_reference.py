@@ -5,38 +5,18 @@ And random requests over families: whatever is asked, promises about text hold a
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-import family_checkpoints
 from engine.api import Decoding, Hole, InfillRequest, Limits
 from engine.errors import RequestError
 from engine.runtime.engine import Engine
 
 PREFIX = "def add(first, second):\n    total = first + second\n    return "
 SUFFIX = "\n\n\nclass Box:\n    def __init__(self, value):\n        self.value = value\n"
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Engine]:
-    loaded: dict[str, Engine] = {}
-
-    def get(name: str) -> Engine:
-        if name not in loaded:
-            family, _, normal = name.partition("+")
-            folder: Path = family_checkpoints.write(family, tmp_path_factory.mktemp(family))
-            if normal:  # as Qwen's tokenizers do
-                file = folder / "tokenizer.json"
-                file.write_text(json.dumps(json.loads(file.read_text()) | {"normalizer": {"type": normal}}))
-            loaded[name] = Engine.load(str(folder), device="cpu", dtype="float32")
-        return loaded[name]
-
-    return get
 
 
 @pytest.fixture(scope="module")

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 import torch
 
-import family_checkpoints
 from engine.api import Decoding, Hole, InfillRequest
 from engine.models.families import TokenIds
 from engine.runtime import runner as runners
-from engine.runtime.engine import Engine
 from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, arrange, full_logits
 
 PREFIX = "def add(first, second):\n    total = first + second\n    return "
 SUFFIX = "\n\n\nclass Box:\n    def __init__(self, value):\n        self.value = value\n"
 FULL = ["dreamon", "dream", "open-dcoder", "a2d-qwen3", "llada", "llada-moe", "rnd1"]
 BLOCKS = ["stable-diffcoder", "sdar", "sdar-moe", "fast-dllm", "dream-reasoner", "llada2", "a2d-qwen2-bd3lm"]
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory):
-    loaded: dict[str, Engine] = {}
-
-    def get(family: str) -> Engine:
-        if family not in loaded:
-            folder: Path = family_checkpoints.write(family, tmp_path_factory.mktemp(family))
-            loaded[family] = Engine.load(str(folder), device="cpu", dtype="float32")
-        return loaded[family]
-
-    return get
 
 
 @pytest.mark.parametrize("family", FULL)

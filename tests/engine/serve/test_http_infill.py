@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-import family_checkpoints
 from engine.api import InfillResult, WireError
 from engine.config import EngineConfig
 from engine.runtime.engine import Engine
@@ -21,10 +20,8 @@ PREFIX, SUFFIX = "def add(first, second):\n    total = ", "\n    return total\n"
 
 
 @pytest.fixture(scope="module", params=["nano", "dreamon", "dream", "stable-diffcoder"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    name = request.param
-    path = name if name == "nano" else str(family_checkpoints.write(name, tmp_path_factory.mktemp(name)))
-    return Engine.load(path, device="cpu", dtype="float32")
+def engine(request: pytest.FixtureRequest, load: Callable[[str], Engine]) -> Engine:
+    return load(request.param)
 
 
 @pytest.fixture
