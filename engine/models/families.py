@@ -250,7 +250,8 @@ def _own_tokens(raw: Raw, find: Find) -> TokenIds:
         if index is None:
             raise CheckpointError(f"the tokenizer has no token {token!r}, which config.json names as the {role} token.")
         found[role] = index
-    return msgspec.convert(found, TokenIds)
+    marks = {role.removeprefix("fim_"): found.pop(role) for role in list(found) if role.startswith("fim_")}
+    return msgspec.convert(found | ({"fim": marks} if marks else {}), TokenIds)
 
 
 def _foreign_tokens(known: Marks, raw: Raw, find: Find) -> TokenIds:

@@ -11,7 +11,7 @@ import torch
 from engine.models.checkpoint import save
 from engine.models.families import FAMILIES, InfillDefaults, own_config_json
 from engine.models.transformer import Transformer
-from engine.train.bpe import DOCUMENT, END, MASK, PAD
+from engine.train.bpe import DOCUMENT, END, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, MASK, PAD
 from engine.train.trainer import TrainConfig
 
 
@@ -23,6 +23,9 @@ def export(state_path: Path, tokenizer_path: Path, destination: Path, name: str,
     network.load_state_dict(state["model"])
     tokens = {"mask": MASK, "end": END, "pad": PAD, "document": DOCUMENT}
     defaults = infill or InfillDefaults(canvas=config.canvas, prefix_tokens=config.window, suffix_tokens=config.window)
+    if config.layout in ("suffix-first", "causal"):
+        tokens |= {"fim_prefix": FIM_PREFIX, "fim_suffix": FIM_SUFFIX, "fim_middle": FIM_MIDDLE}
+        defaults = msgspec.structs.replace(defaults, layout="suffix_first")
     save(network, own_config_json(config.model, tokens, defaults, name), FAMILIES[0], destination, dtype=torch.bfloat16)
     if tokenizer_path.resolve() != (destination / "tokenizer.json").resolve():
         shutil.copyfile(tokenizer_path, destination / "tokenizer.json")
