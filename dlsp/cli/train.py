@@ -57,7 +57,18 @@ def tokenizer(work: Workspace = WORK, vocabulary: int = 8192) -> None:
 
 
 @train_app.command()
-def run(work: Workspace = WORK, preset: str = "cpu", minutes: float = 0.0, name: str = "run") -> None:
+def run(
+    work: Workspace = WORK,
+    preset: Annotated[str, typer.Option(help="cpu, h200 (one large GPU, 22 minutes), compare or smoke.")] = "cpu",
+    name: Annotated[str, typer.Option(help="The run's folder below --work; an existing one is gone on with.")] = "run",
+    layout: Annotated[str, typer.Option(help="split (what ships), full, suffix-first or causal.")] = "split",
+    minutes: Annotated[float, typer.Option(min=0, help="Training time; 0: the preset's.")] = 0.0,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps; 0: the preset's.")] = 0,
+    batch: Annotated[int, typer.Option(min=0, help="Windows a step; 0: the preset's.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda; empty: the preset's.")] = "",
+    workers: Annotated[int, typer.Option(min=-1, help="Processes that draw batches; -1: the preset's.")] = -1,
+    seed: Annotated[int, typer.Option(min=0, help="0: the preset's.")] = 0,
+) -> None:
     """Train, or go on with a run that was cut off. Killing it loses at most five minutes."""
     from engine.text.tokenizer import Tokenizer
     from engine.train.cuts import Cutter
@@ -65,7 +76,9 @@ def run(work: Workspace = WORK, preset: str = "cpu", minutes: float = 0.0, name:
     from engine.train.trainer import Trainer
 
     text = Tokenizer(work / "tokenizer.json")
-    config = configure(preset, text, **({"minutes": minutes} if minutes else {}))
+    given = {"minutes": minutes, "steps": steps, "batch": batch, "device": device, "seed": seed}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value} | {"layout": layout}
+    config = configure(preset, text, **changes, **({"workers": workers} if workers >= 0 else {}))
     cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)
     trainer = Trainer(config, cutter, work / name)
     typer.echo(f"step {trainer.step}, {trainer.progress:.0%} done; the log is {work / name / 'log.jsonl'}")

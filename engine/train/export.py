@@ -16,11 +16,12 @@ from engine.train.trainer import TrainConfig
 
 
 def export(state_path: Path, tokenizer_path: Path, destination: Path, name: str, infill: InfillDefaults | None = None) -> None:
-    """Write the network of `state_path` to `destination` in bfloat16."""
+    """Write the network of `state_path`, averaged weights where the run kept any, to `destination` in bfloat16."""
     state = torch.load(state_path, weights_only=True, map_location="cpu")
     config = msgspec.json.decode(state["config"], type=TrainConfig)
     network = Transformer(config.model)
     network.load_state_dict(state["model"])
+    network.load_state_dict(state.get("average") or {}, strict=False)
     tokens = {"mask": MASK, "end": END, "pad": PAD, "document": DOCUMENT}
     defaults = infill or InfillDefaults(canvas=config.canvas, prefix_tokens=config.window, suffix_tokens=config.window)
     if config.layout in ("suffix-first", "causal"):

@@ -19,6 +19,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"hidden_size": 256, "intermediate_size": 768, "num_layers": 6, "num_heads": 4, "num_kv_heads": 4, "head_dim": 64},
         "run": {"window": 512, "holes": 16, "canvas": 16, "batch": 8, "minutes": 112.0},
     },
+    # One H200 for 22 minutes: 30M parameters (60 MB in bfloat16), about three passes over the corpus. Sixteen cores draw the batches.
+    "h200": {
+        "model": {"hidden_size": 448, "intermediate_size": 1344, "num_layers": 10, "num_heads": 7, "num_kv_heads": 7, "head_dim": 64},
+        "run": {
+            "window": 512,
+            "holes": 16,
+            "canvas": 16,
+            "batch": 96,
+            "minutes": 22.0,
+            "warmup_steps": 200,
+            "checkpoint_minutes": 4.0,
+            "device": "cuda",
+            "workers": 14,
+            "ema": 0.998,
+        },
+    },
     # For comparing layouts and recipes: 3.4M parameters, a quarter of an hour each when two cores have nothing else to do.
     "compare": {
         "model": {"hidden_size": 192, "intermediate_size": 576, "num_layers": 4, "num_heads": 3, "num_kv_heads": 3, "head_dim": 64},

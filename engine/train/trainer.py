@@ -6,6 +6,7 @@ how a corpus is built or how a model is judged.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -19,6 +20,7 @@ from typing import Literal
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from engine.models.config import ModelConfig
 from engine.models.transformer import Transformer
@@ -33,7 +35,11 @@ Layout = Literal["split", "full", "suffix-first", "causal"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. It ends after `steps` steps or `minutes` minutes of training, whichever comes first; the rate follows the nearer end."""
+    """One run. It ends after `steps` steps or `minutes` minutes of training, whichever comes first; the rate follows the nearer end.
+
+    `workers` processes draw batches ahead (0: a thread of this one does). `ema` > 0 keeps a moving average of the weights with
+    this decay, which is what is exported.
+    """
 
     model: ModelConfig
     mask_id: int
@@ -56,6 +62,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 20261121
     compile: bool = True
     device: str = "cpu"
+    workers: int = 0
+    ema: float = 0.0
 
 
 def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -> PackedBatch:
@@ -97,20 +105,54 @@ def batch_of(windows: list[Window], config: TrainConfig, rng: random.Random) -> 
     return make_rows(windows, plan, rng)
 
 
+def draw(cutter: Cutter, config: TrainConfig, step: int) -> PackedBatch | RowBatch:
+    """The batch of a step: the same whenever and wherever it is drawn."""
+    rng = random.Random(f"{config.seed}-{step}")
+    return batch_of([cutter.draw(rng) for _ in range(config.batch)], config, rng)
+
+
 def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Iterator[PackedBatch | RowBatch]:
-    """Batches from step `first_step` on, prepared ahead in a thread."""
+    """Batches from step `first_step` on, prepared ahead by worker processes or in a thread."""
+    if config.workers:
+        loader = DataLoader(
+            _Steps(cutter, config),
+            sampler=_From(first_step),
+            batch_size=None,
+            num_workers=config.workers,
+            prefetch_factor=4,
+            multiprocessing_context="fork",  # workers share the corpus with this process instead of reading it again
+        )
+        yield from loader
+        return
     queue: Queue[PackedBatch | RowBatch] = Queue(maxsize=4)
 
     def fill() -> None:
-        step = first_step
-        while True:
-            rng = random.Random(f"{config.seed}-{step}")
-            queue.put(batch_of([cutter.draw(rng) for _ in range(config.batch)], config, rng))
-            step += 1
+        for step in itertools.count(first_step):
+            queue.put(draw(cutter, config, step))
 
     threading.Thread(target=fill, daemon=True).start()
     while True:
         yield queue.get()
+
+
+class _Steps(Dataset):
+    """Batches by the number of their step."""
+
+    def __init__(self, cutter: Cutter, config: TrainConfig) -> None:
+        self._cutter, self._config = cutter, config
+
+    def __getitem__(self, step: int) -> PackedBatch | RowBatch:
+        return draw(self._cutter, self._config, step)
+
+
+class _From(Sampler):
+    """All numbers from the first one on, in order."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self._first)
 
 
 def rate_factor(step: int, progress: float, config: TrainConfig) -> float:
@@ -148,6 +190,7 @@ class Trainer:
             torch.optim.AdamW(others, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
         ]
         self.peaks = [config.muon_rate, config.adam_rate]
+        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()} if config.ema else {}
         self.step = 0
         self.seconds = 0.0
         directory.mkdir(parents=True, exist_ok=True)
@@ -161,10 +204,12 @@ class Trainer:
 
     def resume(self) -> None:
         """Continue from `state.pt`."""
-        state = torch.load(self.state_path, weights_only=True)
+        state = torch.load(self.state_path, weights_only=True, map_location=self.config.device)
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        for name, tensor in state.get("average", {}).items():
+            self.average[name] = tensor.to(self.config.device)
         self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self) -> None:
@@ -174,6 +219,7 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "optimizers": [o.state_dict() for o in self.optimizers],
+                "average": self.average,
                 "step": self.step,
                 "seconds": self.seconds,
                 "config": msgspec.json.encode(self.config).decode(),
@@ -181,6 +227,15 @@ class Trainer:
             temporary,
         )
         temporary.replace(self.state_path)
+
+    @torch.no_grad()
+    def _keep_average(self) -> None:
+        """Move the averaged weights towards the present ones; early on faster, so that the start is soon forgotten."""
+        if not self.average:
+            return
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        parameters = dict(self.model.named_parameters())
+        torch._foreach_lerp_(list(self.average.values()), [parameters[name].detach() for name in self.average], 1 - decay)
 
     @property
     def progress(self) -> float:
@@ -209,6 +264,7 @@ class Trainer:
                         group["lr"] = peak * factor
                     optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
+                self._keep_average()
                 self.step += 1
                 self.seconds += time.monotonic() - began
                 parts_sum += parts.float().cpu()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 from engine.models.attention import ROLES
+from engine.runtime.engine import Engine
 from engine.runtime.runner import full_logits
 from engine.text.tokenizer import Tokenizer
 from engine.train.cuts import Cutter
+from engine.train.export import export
 from engine.train.noise import corrupt
 from engine.train.packed import PackedBatch, packed_forward
-from engine.train.trainer import TrainConfig, Trainer, make_batch
+from engine.train.trainer import TrainConfig, Trainer, batches
 from tiny_models import SAMPLE, tiny_config, tiny_network
 
 
@@ -114,21 +118,23 @@ def test_windows_hold_real_text_and_sensible_holes(corpus_file: Path, tokenizer:
             assert piece.decode(errors="replace").strip()[:6] in SAMPLE
 
 
-def test_the_same_step_draws_the_same_batch(corpus_file: Path, tokenizer: Tokenizer) -> None:
-    config = _config(tokenizer)
-    cutter = Cutter(corpus_file, tokenizer, 1, config.window, config.holes)
-
-    def draw() -> PackedBatch:
-        rng = random.Random("7-3")
-        return make_batch([cutter.draw(rng) for _ in range(2)], config, rng)
-
-    one, other = draw(), draw()
-    assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in PackedBatch.__slots__)
+@pytest.mark.parametrize("layout", ["split", "full", "suffix-first", "causal"])
+def test_a_step_draws_the_same_batch_in_a_thread_and_in_workers(corpus_file: Path, tokenizer: Tokenizer, layout: str) -> None:
+    plain = _config(tokenizer, layout=layout, fim_ids=(4, 5, 6))
+    cutter = Cutter(corpus_file, tokenizer, 1, plain.window, plain.holes)
+    in_thread = itertools.islice(batches(cutter, plain, 3), 4)
+    in_workers = itertools.islice(batches(cutter, msgspec.structs.replace(plain, workers=2), 3), 4)
+    for one, other in zip(in_thread, in_workers, strict=True):
+        assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in one.__slots__)
 
 
-def test_a_run_cut_off_and_resumed_equals_one_that_was_not(corpus_file: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    def trainer(directory: str, **changes: object) -> Trainer:
-        config = _config(tokenizer, **changes)
+@pytest.mark.parametrize(("layout", "ema"), [("split", 0.0), ("split", 0.9), ("causal", 0.0)])
+def test_a_run_cut_off_and_resumed_equals_one_that_was_not(
+    corpus_file: Path, tokenizer: Tokenizer, tmp_path: Path, layout: str, ema: float
+) -> None:
+    def trainer(directory: str) -> Trainer:
+        model = tiny_config(tokenizer) if layout == "split" else tiny_config(tokenizer, "block_causal", block_length=1, logit_shift=1)
+        config = msgspec.structs.replace(_config(tokenizer, layout=layout, ema=ema, fim_ids=(4, 5, 6)), model=model)
         return Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes), tmp_path / directory)
 
     whole = trainer("whole")
@@ -140,4 +146,19 @@ def test_a_run_cut_off_and_resumed_equals_one_that_was_not(corpus_file: Path, to
     resumed.run()
     for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+    for name, average in whole.average.items():
+        torch.testing.assert_close(average, resumed.average[name], rtol=1e-4, atol=1e-5, msg=name)
+    assert bool(whole.average) == bool(ema)
     assert resumed.step == whole.step == 6
+
+
+def test_the_average_is_what_is_exported(corpus_file: Path, tokenizer: Tokenizer, tokenizer_file: Path, tmp_path: Path) -> None:
+    config = _config(tokenizer, ema=0.9)
+    trainer = Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes), tmp_path / "run")
+    trainer.run()
+    export(trainer.state_path, tokenizer_file, tmp_path / "model", "averaged")
+    engine = Engine.load(str(tmp_path / "model"), device="cpu", dtype="float32")
+    held = dict(engine.network.named_parameters())
+    name = "layers.0.qkv_proj.weight"
+    torch.testing.assert_close(held[name], trainer.average[name], rtol=1e-2, atol=1e-2)
+    assert (held[name] - dict(trainer.model.named_parameters())[name]).norm() > (held[name] - trainer.average[name]).norm()

@@ -40,5 +40,5 @@ def test_the_smoke_preset_goes_from_text_to_a_model_that_fills_holes(tmp_path: P
 def test_presets_make_valid_configurations(tokenizer: Tokenizer) -> None:
     for name in PRESETS:
         assert configure(name, tokenizer).model.vocab_size == tokenizer.vocab_size
-    with pytest.raises(ConfigError, match="cpu, compare, smoke"):
+    with pytest.raises(ConfigError, match="cpu, h200, compare, smoke"):
         configure("gpu", tokenizer)
