@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
+from dlsp.cli.train_adapt import adapt
+
 train_app = typer.Typer(no_args_is_help=True, help="Train the embedded model: corpus, tokenizer, run, export.")
+
+train_app.command()(adapt)
 
 Workspace = Annotated[Path, typer.Option("--work", help="Folder for corpus, states and logs.")]
 WORK = Path("train-work")
