@@ -69,9 +69,12 @@ def run(
     minutes: Annotated[float, typer.Option(min=0, help="Training time; 0: the preset's.")] = 0.0,
     steps: Annotated[int, typer.Option(min=0, help="Training steps; 0: the preset's.")] = 0,
     batch: Annotated[int, typer.Option(min=0, help="Windows a step; 0: the preset's.")] = 0,
+    holes: Annotated[int, typer.Option(min=0, help="Holes a window; 0: the preset's.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda; empty: the preset's.")] = "",
     workers: Annotated[int, typer.Option(min=-1, help="Processes that draw batches; -1: the preset's.")] = -1,
     seed: Annotated[int, typer.Option(min=0, help="0: the preset's.")] = 0,
+    verify_share: Annotated[float, typer.Option(min=0, max=1, help="Share of canvases that are read causally; 0: the preset's.")] = 0.0,
+    start: Annotated[Path | None, typer.Option(help="State of another run whose weights a new run begins with.")] = None,
 ) -> None:
     """Train, or go on with a run that was cut off. Killing it loses at most five minutes."""
     from engine.text.tokenizer import Tokenizer
@@ -80,11 +83,13 @@ def run(
     from engine.train.trainer import Trainer
 
     text = Tokenizer(work / "tokenizer.json")
-    given = {"minutes": minutes, "steps": steps, "batch": batch, "device": device, "seed": seed}
+    given = {"minutes": minutes, "steps": steps, "batch": batch, "holes": holes, "verify_share": verify_share, "device": device, "seed": seed}
     changes: dict[str, object] = {name: value for name, value in given.items() if value} | {"layout": layout}
     config = configure(preset, text, **changes, **({"workers": workers} if workers >= 0 else {}))
     cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)
     trainer = Trainer(config, cutter, work / name)
+    if start and not trainer.step:
+        trainer.start_from(start)
     typer.echo(f"step {trainer.step}, {trainer.progress:.0%} done; the log is {work / name / 'log.jsonl'}")
     trainer.run()
 

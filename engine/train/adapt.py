@@ -27,6 +27,8 @@ from engine.train.loss import packed_loss
 from engine.train.packed import PackedBatch
 from engine.train.trainer import TrainConfig, draw, rate_factor
 
+HOLE_EVERY = 16
+"""Tokens. Twice as many holes as in pretraining: at equal time that lowered the loss of held-out files faster."""
 WARM_UP = 10
 """Steps."""
 WINDOW = 512
@@ -43,9 +45,9 @@ class AdaptPlan:
 
     seconds: float = 300.0
     steps: int = 1_000_000
-    kept: float = 0.8
-    muon_rate: float = 0.005
-    adam_rate: float = 0.0008
+    kept: float = 0.7
+    muon_rate: float = 0.01
+    adam_rate: float = 0.0015
     batch: int = 0
     device: str = "auto"
     threads: int = 0
@@ -149,7 +151,7 @@ def _config(base: Checkpoint, tokenizer: Tokenizer, plan: AdaptPlan, device: tor
         end_id=ids.end,
         document_id=ids.document,
         window=window,
-        holes=max(1, window // 32),
+        holes=max(1, window // HOLE_EVERY),
         canvas=base.infill.canvas,
         batch=plan.batch or (4 if device.type == "cpu" else 32),
         steps=plan.steps,

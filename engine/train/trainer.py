@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from engine.errors import ConfigError
 from engine.models.config import ModelConfig
 from engine.models.transformer import Transformer
 from engine.train.cuts import Cutter, Window
@@ -37,7 +38,8 @@ Layout = Literal["split", "full", "suffix-first", "causal"]
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One run. It ends after `steps` steps or `minutes` minutes of training, whichever comes first; the rate follows the nearer end.
 
-    `workers` processes draw batches ahead (0: a thread of this one does). `ema` > 0 keeps a moving average of the weights with
+    `verify_share` of the canvases are read causally (see `noise.py`). `workers` processes draw batches ahead (0: a thread of this one
+    does). `ema` > 0 keeps a moving average of the weights with
     this decay, which is what is exported.
     """
 
@@ -62,6 +64,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 20261121
     compile: bool = True
     device: str = "cpu"
+    verify_share: float = 0.3
     workers: int = 0
     ema: float = 0.0
 
@@ -74,7 +77,7 @@ def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -
         examples = []
         for (a, b), is_open in zip(window.holes, window.open_end, strict=True):
             middle = window.tokens[a : a + config.canvas] if is_open else window.tokens[a:b]
-            example = corrupt(middle, config.canvas, config.mask_id, config.end_id, rng)
+            example = corrupt(middle, config.canvas, config.mask_id, config.end_id, rng, config.verify_share)
             # Without a suffix the text runs on: a hole cut by the window's own end is not told to stop there.
             known = length - a if is_open else config.canvas
             examples.append(replace(example, weights=[w if slot < known else 0.0 for slot, w in enumerate(example.weights)]))
@@ -211,6 +214,19 @@ class Trainer:
         for name, tensor in state.get("average", {}).items():
             self.average[name] = tensor.to(self.config.device)
         self.step, self.seconds = state["step"], state["seconds"]
+
+    def start_from(self, state_path: Path) -> None:
+        """Begin with the weights of another run (averaged ones, where it kept any); optimizers, step and schedule are new.
+
+        Raises ConfigError where that run's network or tokens have other shapes than this one's.
+        """
+        state = torch.load(state_path, weights_only=True, map_location=self.config.device)
+        theirs = msgspec.json.decode(state["config"], type=TrainConfig)
+        if theirs.model != self.config.model:
+            raise ConfigError(f"The network of {state_path} has another shape than this run's.", "Start from a run of the same preset.")
+        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state.get("average") or {}, strict=False)
+        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()} if self.config.ema else {}
 
     def save(self) -> None:
         """Write `state.pt`, whole or not at all."""
