@@ -65,6 +65,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         """The line end of the first line, "\\n" for a document of one line."""
         return _eol(self.lines[0]) or "\n"
 
+    def eol_near(self, number: int) -> str:
+        """The line end that a new line at line `number` should have: its own, else its neighbour's, else the document's."""
+        near = (number, number - 1, number + 1)
+        return next((end for n in near if 0 <= n < len(self.lines) and (end := _eol(self.lines[n]))), self.eol)
+
     def line(self, number: int) -> str:
         """A line without its line end; empty when there is no such line."""
         return _content(self.lines[number]) if 0 <= number < len(self.lines) else ""

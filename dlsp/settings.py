@@ -33,10 +33,65 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         tuple[str, ...],
         Meta(
             description="Further files that never enter a prompt, as .gitignore patterns. "
-            "Secrets (.env, keys, credentials) are always excluded."
+            "Secrets (.env, keys, credentials) are excluded as well, see `excludeSecrets`."
         ),
     ] = ()
-    debounce_ms: Annotated[int, Meta(ge=0, le=5000, description="Pause after a keystroke before the model is asked, in milliseconds.")] = 30
+    exclude_secrets: Annotated[
+        bool, Meta(description="Keep files that look like secrets (.env, keys, certificates, credentials) out of every prompt.")
+    ] = True
+    trigger: Annotated[
+        Literal["automatic", "manual"], Meta(description="`automatic` offers text while you type, `manual` only when you ask for it.")
+    ] = "automatic"
+    eagerness: Annotated[
+        Literal["low", "medium", "high"],
+        Meta(description="How readily text is offered: `low` waits longer and wants more certainty, `high` the contrary."),
+    ] = "medium"
+    debounce_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=5000,
+            description="Longest pause after a keystroke before the model is asked, in milliseconds. "
+            "The pause adapts to how you type and stays below it; 0 never waits.",
+        ),
+    ] = 30
+    multiline: Annotated[
+        Literal["auto", "invoked", "never"],
+        Meta(description="When whole blocks are offered: where one is due, only when you ask, or never."),
+    ] = "auto"
+    min_characters: Annotated[int, Meta(ge=1, le=200, description="Automatic suggestions shorter than this are not shown.")] = 2
+    alternatives: Annotated[int, Meta(ge=1, le=8, description="Different texts to choose from when you ask for a completion.")] = 3
+    prefetch: Annotated[
+        Literal["auto", "always", "never"],
+        Meta(description="Compute what follows a shown suggestion ahead of its acceptance; `auto` does so when the model runs on a GPU."),
+    ] = "auto"
+    popup: Annotated[
+        Literal["auto", "always", "never"],
+        Meta(description="Offer text in the completion popup; `auto` does so for editors without inline completion."),
+    ] = "auto"
+    context: Annotated[
+        tuple[Literal["openFiles", "recentEdits", "imports", "definitions", "siblings", "outline"], ...],
+        Meta(description="Where text beyond the current file may come from."),
+    ] = ("openFiles", "recentEdits", "imports", "definitions", "siblings", "outline")
+    context_ms: Annotated[int, Meta(ge=0, le=1000, description="Most time spent on gathering context, in milliseconds.")] = 30
+    context_share: Annotated[
+        float, Meta(ge=0, le=0.8, description="Share of the text before the cursor that gives way to context from elsewhere.")
+    ] = 0.25
+    hole_markers: Annotated[
+        tuple[str, ...], Meta(description="Further words that mark a hole to fill, beside `...`, `TODO`, `pass` and `NotImplementedError`.")
+    ] = ()
+    infill_deadline_ms: Annotated[
+        int,
+        Meta(
+            ge=0, le=600_000, description="Most time for a command that fills a selection or several holes, in milliseconds; 0: no limit."
+        ),
+    ] = 20_000
+    tab_stops: Annotated[
+        bool, Meta(description="Make the uncertain parts of filled text tab stops, in editors that know snippet edits.")
+    ] = False
+    stats: Annotated[
+        bool, Meta(description="Keep counts of what was shown and accepted in a local file, without any text; see `dlsp stats`.")
+    ] = True
     deadline_ms: Annotated[
         int,
         Meta(ge=0, le=600_000, description="After this many milliseconds the best text so far is taken; 0 waits for the model to finish."),
@@ -130,13 +185,13 @@ def read_file(path: Path) -> Options:
 
 
 def resolve(layers: Iterable[Options]) -> Settings:
-    """Settings from sources of rising precedence. `languages` and `exclude` add up; of everything else the last word counts."""
+    """Settings from sources of rising precedence. `languages`, `exclude` and `holeMarkers` add up; of all else the last word counts."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for field, value in layer.values.items():
             if field == "languages":
                 merged[field] = {**merged.get(field, {}), **value}
-            elif field == "exclude":
+            elif field in ("exclude", "hole_markers"):
                 merged[field] = (*merged.get(field, ()), *(glob for glob in value if glob not in merged.get(field, ())))
             else:
                 merged[field] = value

@@ -16,7 +16,7 @@ text is the best so far, a draft is back as it was); the caller went away; a new
 
 LengthPolicy = Literal["", "end-token", "expand-delete", "hypotheses", "calibrated", "entropy-fit", "fixed"]
 Score = Literal["", "confidence", "margin", "entropy"]
-Schedule = Literal["", "threshold", "factor", "entropy-bound", "fixed"]
+Schedule = Literal["", "threshold", "factor", "entropy-bound", "fixed", "speculative"]
 Remask = Literal["", "none", "confidence", "remdm"]
 
 State = Literal["starting", "loading", "downloading", "ready", "busy", "idle", "error"]
@@ -49,11 +49,13 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may cost. `deadline_ms` counts from the engine's receipt of the request, 0 means no deadline.
 
-    `prompt_tokens` bounds prefix, suffix and snippets together; 0 leaves it to the model's trained context.
+    `prompt_tokens` bounds prefix, suffix and snippets together; 0 leaves it to the model's trained context. `snippet_share` is the
+    share of the prefix's budget, 0 to 1, that snippets may take even where the text before the cursor would fill all of it.
     """
 
     deadline_ms: int = 0
     prompt_tokens: int = 0
+    snippet_share: float = 0.0
 
 
 class Decoding(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +64,12 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True):
     `length` finds the number of tokens, starting from (or, for `fixed`, with) `slots` of them, the word that healing takes
     back included; a model that fills canvas by canvas has a canvas of its own and uses `slots` for `fixed` alone. `score` ranks proposals,
     `schedule` decides how many a step commits, `level` is its parameter: the probability for `threshold`, the factor for
-    `factor`, nats of entropy for `entropy-bound`, tokens a step for `fixed`. `early_commit` finishes a hole at once when the
-    mean gap between the two best logits is wide. `stability` > 0 commits only slots whose distribution moved less than
-    that (KL divergence, nats) in the last two steps. `temperature` 0 is greedy. `alternatives` asks for that many
-    different answers. Without `healing` the prompt is tokenized as it is cut, as published evaluations do; an editor's cursor
-    often stands inside a token.
+    `factor`, nats of entropy for `entropy-bound`, tokens a step for `fixed`. With `speculative` a canvas is drafted in one step
+    and checked left to right by the same network; holes with a draft, and lengths that are given, use `threshold`. `early_commit`
+    finishes a hole at once when the mean gap between the two best logits is wide. `stability` > 0 commits only slots whose
+    distribution moved less than that (KL divergence, nats) in the last two steps. `temperature` 0 is greedy. `alternatives` asks
+    for that many different answers. Without `healing` the prompt is tokenized as it is cut, as published evaluations do; an
+    editor's cursor often stands inside a token.
     """
 
     length: LengthPolicy = ""
@@ -104,17 +107,26 @@ class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
     language: str = ""
 
 
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the text of a fill that was decided at once, and the probability it was decided with, 0 to 1."""
+
+    text: str
+    confidence: float
+
+
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """What goes into one hole.
 
-    `confidence` is the model's own estimate that the text is exactly right: the product of the probabilities of the tokens
-    that were decided, those that decided its length included, 0 to 1. `tokens` counts what stands on the canvas within the
-    token limit, the word that healing took back included.
+    `confidence` is the model's own estimate that the text is exactly right, 0 to 1: the product of the probabilities of the tokens
+    that were decided, those that decided its length included, made a probability by the checkpoint's calibration where it has one
+    (`dlsp train calibrate`). What was cut off is never more sure than the product. `tokens` counts what stands on the canvas within the
+    token limit, the word that healing took back included. `pieces` joined are the text; empty where they are not known.
     """
 
     text: str
     confidence: float
     tokens: int
+    pieces: tuple[Piece, ...] = ()
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +165,10 @@ class InfillResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """One state of an engine. `reason` is machine-readable, `message` one sentence for a person, `progress` 0 to 1 while loading."""
+    """One state of an engine. `reason` is machine-readable, `message` one sentence for a person, `progress` 0 to 1 while loading.
+
+    `prompt_tokens` is how many tokens of context the model reads, 0 while that is not known.
+    """
 
     state: State
     reason: str = ""
@@ -164,6 +179,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     progress: float = 0.0
     pid: int = 0
     version: str = ""
+    prompt_tokens: int = 0
 
 
 class HostAddress(msgspec.Struct, frozen=True, kw_only=True):

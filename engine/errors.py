@@ -3,6 +3,7 @@
 DlspError                 one clear sentence; `action` is the next thing to do
 ├── ConfigError           a limit, option or model fact that makes no sense
 ├── RequestError          a request that cannot be served as it stands (bad position, empty hole list)
+│   └── HolesApartError
 ├── CheckpointError       model files missing, corrupt or of an unknown kind
 │   └── UnknownFamilyError
 ├── DeviceError           the device asked for cannot be used
@@ -32,6 +33,10 @@ class ConfigError(DlspError):
 
 class RequestError(DlspError):
     """A request that cannot be served as it stands."""
+
+
+class HolesApartError(RequestError):
+    """Holes that are farther apart than the model reads: each half of them may still be served."""
 
 
 class CheckpointError(DlspError):

@@ -31,7 +31,7 @@ from dlsp.cli.bench_options import (
     TopPOption,
     engine_config,
     facts_of_run,
-    held_out_cases,
+    held_out_languages,
     load_engine,
     progress_bar,
     remask_name,
@@ -80,10 +80,12 @@ def holes(
     top_p: TopPOption = 1.0,
     alternatives: AlternativesOption = 1,
     healing: HealingOption = True,
-    limit: Annotated[int, typer.Option("--limit", "--n", min=0, help="A seeded sample of this many cases; 0: all (held-out: 300).")] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", "--n", min=0, help="A seeded sample of this many cases; 0: all (held-out: 300 in each language).")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sample, and of the decoding where that draws lots.")] = 0,
     kind: Annotated[str, typer.Option(help="Held-out holes: rest_of_line, whole_line or within_line.")] = "rest_of_line",
-    language: Annotated[str, typer.Option(help="Only the cases of an own file in this language; empty for all.")] = "",
+    language: Annotated[str, typer.Option(help="Only cases in this language, of an own file or held-out; empty for all.")] = "",
     corpus: Corpus = None,
     split: Split = "test",
     max_tokens: Annotated[int, typer.Option(min=0, help="The longest answer, in tokens; 0: what suits the set.")] = 0,
@@ -114,7 +116,7 @@ def holes(
     from engine.bench import holes as scoring
     from engine.bench.baselines import BASELINES
     from engine.bench.decoding import choose
-    from engine.bench.summary import report, summarize
+    from engine.bench.summary import report, summarize_languages
 
     floors = list(dict.fromkeys(baseline or ()))
     unknown = [name for name in floors if name not in BASELINES]
@@ -137,7 +139,7 @@ def holes(
     )
     choice = choose(length_policy, decoding)
     if case_set == "held-out":
-        cases = held_out_cases(corpus, split, kind, limit or 300, seed)
+        cases = held_out_languages(corpus, split, kind, limit or 300, seed, language)
         # Floors cost nothing where nothing is executed, and figures mean little without them.
         floors = floors or list(BASELINES)
     else:
@@ -148,6 +150,7 @@ def holes(
     limits = {"max_tokens": hole.max_tokens, "max_lines": hole.max_lines, "deadline_ms": deadline_ms}
     facts = facts_of_run(threads) | {"seed": seed, **limits}
 
+    thresholds = show_threshold or ()
     figures: dict[str, dict[str, Any]] = {}
     if model is not None or not baseline:
         from engine.bench.subject import slot_counter, token_counter
@@ -164,12 +167,12 @@ def holes(
             count=token_counter(engine),
         )
         with progress_bar("model") as on_progress:
-            figures[engine.model] = summarize(scoring.score(cases, replace(run, on_progress=on_progress)), show_threshold or ())
+            figures[engine.model] = summarize_languages(cases, scoring.score(cases, replace(run, on_progress=on_progress)), thresholds)
     for name in floors:
         path = out.with_name(f"{out.stem}.{name}{out.suffix}") if out else None
         run = scoring.Run(name=name, answer=scoring.ask_floor(BASELINES[name]), settings={}, out=path, workers=workers)
         with progress_bar(name) as on_progress:
-            figures[name] = summarize(scoring.score(cases, replace(run, on_progress=on_progress)), show_threshold or ())
+            figures[name] = summarize_languages(cases, scoring.score(cases, replace(run, on_progress=on_progress)), thresholds)
     show_report(report(cases, figures, facts))
 
 

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from dlsp.cli.train_adapt import adapt
+from dlsp.cli.train_calibrate import calibrate
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the embedded model: corpus, tokenizer, run, export.")
 
 train_app.command()(adapt)
+train_app.command()(calibrate)
 
 Workspace = Annotated[Path, typer.Option("--work", help="Folder for corpus, states and logs.")]
 WORK = Path("train-work")
@@ -83,7 +85,15 @@ def run(
     from engine.train.trainer import Trainer
 
     text = Tokenizer(work / "tokenizer.json")
-    given = {"minutes": minutes, "steps": steps, "batch": batch, "holes": holes, "verify_share": verify_share, "device": device, "seed": seed}
+    given = {
+        "minutes": minutes,
+        "steps": steps,
+        "batch": batch,
+        "holes": holes,
+        "verify_share": verify_share,
+        "device": device,
+        "seed": seed,
+    }
     changes: dict[str, object] = {name: value for name, value in given.items() if value} | {"layout": layout}
     config = configure(preset, text, **changes, **({"workers": workers} if workers >= 0 else {}))
     cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)

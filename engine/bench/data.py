@@ -75,8 +75,16 @@ class CaseSet(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, name=f"{self.name} {wanted}", cases=cases)
 
 
-LANGUAGES = {"py": "python", "js": "javascript", "ts": "typescript", "rs": "rust", "rb": "ruby", "sh": "shellscript"}
-"""How published sets abbreviate languages, and the LSP language ids; other names stand for themselves."""
+LANGUAGES = {
+    "py": "python",
+    "js": "javascript",
+    "ts": "typescript",
+    "rs": "rust",
+    "rb": "ruby",
+    "sh": "shellscript",
+    "shell": "shellscript",
+}
+"""How published sets and the corpus name languages, and the LSP language ids; other names stand for themselves."""
 
 
 @dataclass(frozen=True, slots=True)

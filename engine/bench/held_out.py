@@ -1,50 +1,39 @@
 """Draws cursor positions from held-out source files: rest of a line, a whole line, or a span within a line.
 
 Only lines of code are drawn: blank lines, comments, lines with a trailing comment, docstrings and the inside of longer
-strings say nothing about completing code. Deterministic for a file and a seed; knows nothing of models.
+strings say nothing about completing code. Deterministic for a file and a seed; knows nothing of models, nor how code is told
+from comments.
 """
 
 from __future__ import annotations
 
-import ast
-import io
 import random
-import tokenize
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from engine.bench import data
 from engine.bench.data import Case, CaseSet
-from engine.bench.metrics import parse
+from engine.bench.held_out_lines import LANGUAGES, CodeLine, code_lines
 from engine.errors import DlspError, RequestError
 
-LINE_STRUCTURE = frozenset({tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING})
+__all__ = ["KINDS", "SourceFile", "code_lines", "draw", "draw_languages", "read"]
 
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a corpus file. `split` says what the package is kept for."""
+    """One row of a corpus file. `split` says what the package is kept for, `language` is its name in the corpus."""
 
     package: str
     path: str
     text: str
     split: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CodeLine:
-    """A line of code in a file: its number from 0, and the columns (code points) where its tokens and its names stand."""
-
-    number: int
-    text: str
-    tokens: tuple[tuple[int, int], ...]
-    names: tuple[tuple[int, int], ...]
+    language: str = "python"
 
     @property
-    def indent(self) -> int:
-        """The column of the first token."""
-        return self.tokens[0][0]
+    def language_id(self) -> str:
+        """The LSP language id."""
+        return data.LANGUAGES.get(self.language, self.language)
 
 
 def read(path: Path, split: str = "test") -> list[SourceFile]:
@@ -68,8 +57,10 @@ def read(path: Path, split: str = "test") -> list[SourceFile]:
     return chosen
 
 
-def draw(files: list[SourceFile], kind: str, n: int, seed: int) -> CaseSet:
+def draw(files: Sequence[SourceFile], kind: str, n: int, seed: int) -> CaseSet:
     """`n` cases of one kind of hole, packages drawn evenly and no line twice; fewer where the files have fewer lines.
+
+    A package's languages are mixed as it has them.
 
     Kinds: `rest_of_line` (the suffix begins with the line end), `whole_line` (the cursor stands behind the indent of an
     otherwise empty line) and `within_line` (text of the line follows). In the first and the last, half of the cuts fall
@@ -80,7 +71,7 @@ def draw(files: list[SourceFile], kind: str, n: int, seed: int) -> CaseSet:
     rng = random.Random(f"{kind}:{seed}")
     packages: dict[str, list[tuple[SourceFile, CodeLine]]] = {}
     for file in sorted(files, key=lambda f: (f.package, f.path)):
-        packages.setdefault(file.package, []).extend((file, line) for line in code_lines(file.text))
+        packages.setdefault(file.package, []).extend((file, line) for line in code_lines(file.text, file.language_id))
     pools = [pool for _, pool in sorted(packages.items()) if pool]
     for pool in pools:
         rng.shuffle(pool)
@@ -96,41 +87,23 @@ def draw(files: list[SourceFile], kind: str, n: int, seed: int) -> CaseSet:
     return CaseSet(name=f"held-out {kind}", cases=tuple(cases), origin={"files": len(files), "packages": len(packages), "seed": seed})
 
 
-def code_lines(text: str) -> list[CodeLine]:
-    """The lines of a Python file that hold code and nothing else; none where it cannot be tokenized or parsed."""
-    tree = parse(text)
-    if tree is None:
-        return []
-    prose = _string_statements(tree)
-    tokens: dict[int, list[tuple[int, int]]] = {}
-    names: dict[int, list[tuple[int, int]]] = {}
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
-            if token.type == tokenize.COMMENT or token.start[0] != token.end[0]:
-                prose.update(range(token.start[0], token.end[0] + 1))
-            elif token.type not in LINE_STRUCTURE:
-                tokens.setdefault(token.start[0], []).append((token.start[1], token.end[1]))
-                if token.type == tokenize.NAME:
-                    names.setdefault(token.start[0], []).append((token.start[1], token.end[1]))
-    except (tokenize.TokenError, SyntaxError):
-        return []
-    lines = text.split("\n")
-    if any(c in text for c in "\r\f"):
-        return []  # Python counts these as line ends or blanks, an editor does not: line numbers would disagree
-    return [
-        CodeLine(number - 1, lines[number - 1], tuple(spans), tuple(names.get(number, ())))
-        for number, spans in sorted(tokens.items())
-        if number not in prose and any(c.isalnum() for c in lines[number - 1])
-    ]
+def draw_languages(files: Sequence[SourceFile], kind: str, n: int, seed: int, language: str = "") -> CaseSet:
+    """`n` cases in each language, one language after another; in `language` alone where it is given, by any of its names.
 
-
-def _string_statements(tree: ast.Module) -> set[int]:
-    """Numbers of the lines that docstrings and other strings standing alone take."""
-    lines: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return lines
+    The cases of a language are those that `draw` gives for its files alone. Raises RequestError for a language that the
+    files do not have, and for one whose lines of code cannot be told from comments.
+    """
+    wanted = data.LANGUAGES.get(language, language)
+    if wanted and wanted not in LANGUAGES:
+        raise RequestError(f"Holes cannot be drawn in {language!r}.", f"Use {', '.join(LANGUAGES)}, or leave --language out for all.")
+    found = sorted({file.language_id for file in files} & set(LANGUAGES))
+    if wanted and wanted not in found:
+        raise RequestError(f"The held-out files have nothing in {language!r}.", f"They have {', '.join(found)}; or pass another --split.")
+    sets = [draw([file for file in files if file.language_id == name], kind, n, seed) for name in ([wanted] if wanted else found)]
+    if len(sets) == 1:
+        return msgspec.structs.replace(sets[0], name=f"{sets[0].name} {wanted}".rstrip())
+    origin: dict[str, str | bool | int] = {"files": len(files), "packages": len({file.package for file in files}), "seed": seed}
+    return CaseSet(name=f"held-out {kind}", cases=tuple(case for drawn in sets for case in drawn.cases), origin=origin)
 
 
 def _case(file: SourceFile, line: CodeLine, span: tuple[int, int], kind: str) -> Case:
@@ -144,6 +117,7 @@ def _case(file: SourceFile, line: CodeLine, span: tuple[int, int], kind: str) ->
         middle=line.text[start:end],
         kind=kind,
         path=file.path,
+        language=file.language_id,
     )
 
 

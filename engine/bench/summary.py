@@ -53,6 +53,18 @@ def summarize(rows: Sequence[Row], thresholds: Sequence[float]) -> Figures:
     }
 
 
+def summarize_languages(cases: CaseSet, rows: Sequence[Row], thresholds: Sequence[float]) -> Figures:
+    """The figures of one answerer, those of each language besides (`languages`) where the set has more than one."""
+    language = {case.id: case.language for case in cases.cases}
+    apart: dict[str, list[Row]] = {}
+    for row in rows:
+        apart.setdefault(language[row.id], []).append(row)
+    whole = summarize(rows, thresholds)
+    if len(apart) > 1:
+        whole["languages"] = {name: summarize(apart[name], thresholds) for name in sorted(apart)}
+    return whole
+
+
 def report(cases: CaseSet, figures: dict[str, Figures], facts: dict[str, Any]) -> Report:
     """The figures of several answerers side by side. `facts` are added to the JSON line as they are."""
     columns = list(figures)
@@ -82,6 +94,8 @@ def report(cases: CaseSet, figures: dict[str, Figures], facts: dict[str, Any]) -
     for index, shown in enumerate(next(iter(figures.values()))["shown"]):
         add(f"shown at confidence >= {shown['threshold']:g}: precision", lambda f, i=index: _precision(f["shown"][i]))  # type: ignore[misc]
         add("    coverage", lambda f, i=index: percent(f["shown"][i]["coverage"], interval=False))  # type: ignore[misc]
+    for language, of_first in next(iter(figures.values())).get("languages", {}).items():
+        _add_language(add, language, of_first)
     policy = next((f["length_policy"] for f in figures.values() if f["length_policy"]), "")
     notes = [f"n = {len(cases.cases)}, 95 % Wilson intervals" + (f", length policy: {policy}." if policy else ".")]
     if cases.origin.get("as_published") is False:
@@ -96,6 +110,19 @@ def percent(share: dict[str, float] | None, interval: bool = True) -> str:
         return "-"
     text = f"{100 * share['share']:.1f} %"
     return f"{text} ({100 * share['low']:.1f} to {100 * share['high']:.1f})" if interval else text
+
+
+def _add_language(add: Callable[[str, Callable[[Figures], str]], None], language: str, of_first: Figures) -> None:
+    """The rows of one language; `of_first` are the first answerer's figures in it."""
+
+    def of(cell: Callable[[Figures], str]) -> Callable[[Figures], str]:
+        return lambda f: cell(f["languages"][language])
+
+    add(f"{language} (n = {of_first['n']}): exact match", of(lambda f: percent(f["exact_match"])))
+    add("    edit similarity, empty answers", of(lambda f: f"{100 * f['edit_similarity']:.1f}, {percent(f['empty'], interval=False)}"))
+    for index, shown in enumerate(of_first["shown"]):
+        label = f"    shown at confidence >= {shown['threshold']:g}: precision"
+        add(label, of(lambda f, i=index: _precision(f["shown"][i])))  # type: ignore[misc]
 
 
 def _add_lengths(add: Callable[[str, Callable[[Figures], str]], None]) -> None:

@@ -108,12 +108,14 @@ class Draft:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to denoise. `stability` > 0 (KL divergence, nats) counts only slots as sure that kept still; `early_commit`
-    finishes a hole at once when everything left is clear."""
+    finishes a hole at once when everything left is clear. `speculative` has drafts checked left to right where they can be
+    (see `speculation`); the rest of the plan is for those that cannot."""
 
     schedule: Schedule = field(default_factory=Schedule)
     remask: Remask = field(default_factory=Remask)
     early_commit: bool = False
     stability: float = 0.0
+    speculative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +179,12 @@ def branches(forward: Forward, draft: Draft, count: int, constraint: Constraint)
 
 def commit_first(region: Region, token: int, probability: float, constraint: Constraint) -> None:
     """Commit one token to the first masked slot, as a step would."""
-    _settle(region, [(region.canvas.frontier, token, probability)], token, constraint)
+    settle(region, [(region.canvas.frontier, token, probability)], token, constraint)
 
 
-def _settle(region: Region, chosen: Sequence[tuple[int, int, float]], first: int, constraint: Constraint) -> None:
-    """Commit `chosen` with all that follows; `first` is the token that the first masked slot gets where bytes are forced."""
+def settle(region: Region, chosen: Sequence[tuple[int, int, float]], first: int, constraint: Constraint) -> None:
+    """Commit `chosen` (slot, token, probability) with all that follows; `first` is the token that the first masked slot
+    gets where bytes are forced."""
     canvas, size = region.canvas, region.canvas.size
     region.length.settle(canvas, chosen)
     _after_forced(region, first, constraint)
@@ -207,7 +210,7 @@ def _advance(region: Region, logits_CV: Tensor, sampler: Sampler, plan: Plan, co
         canvas.confidence[slot] = proposal.confidence[slot]
     size = canvas.size
     forced_token = proposal.tokens[canvas.frontier]
-    _settle(region, [(slot, proposal.tokens[slot], proposal.confidence[slot]) for slot in chosen], forced_token, constraint)
+    settle(region, [(slot, proposal.tokens[slot], proposal.confidence[slot]) for slot in chosen], forced_token, constraint)
     if canvas.size == size:  # else slots have other numbers now
         for slot in plan.remask.choose(canvas, proposal.held, chosen, sampler.rng):
             canvas.remask(slot)

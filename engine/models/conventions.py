@@ -5,6 +5,7 @@ Plain structs and a few shared values; which family uses which of them stands in
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,11 +17,31 @@ PromptLayout = Literal["in_place", "suffix_first", "prefix_only"]
 alone, for models that cannot see what follows."""
 
 
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sure a checkpoint may be: the logit of "exactly right" is `slope` times that of the product of token probabilities, plus
+    `offset`, plus `at_indent` where the hole begins its line, plus `text_follows` where the line goes on behind it.
+
+    `dlsp train calibrate` measures these numbers. Raises ValueError for numbers that would not keep the order of answers.
+    """
+
+    slope: float
+    offset: float
+    at_indent: float = 0.0
+    text_follows: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.slope, self.offset, self.at_indent, self.text_follows))):
+            raise ValueError("the numbers of the calibration must be finite")
+        if self.slope <= 0:
+            raise ValueError(f"the slope of the calibration must be above 0, it is {self.slope:g}")
+
+
 class InfillDefaults(msgspec.Struct, frozen=True, kw_only=True):
     """How a checkpoint wants to be decoded.
 
     `length` is the length policy, `canvas` the slots a hole starts with, `score` ranks proposals, `schedule` with its
     `threshold` (the level, whatever the schedule) says how many are committed; budgets of context are in tokens.
+    `calibration` makes confidence a probability; without it confidence is the product of token probabilities.
     """
 
     layout: PromptLayout = "in_place"
@@ -33,6 +54,7 @@ class InfillDefaults(msgspec.Struct, frozen=True, kw_only=True):
     early_commit: bool = False
     prefix_tokens: int = 512
     suffix_tokens: int = 512
+    calibration: Calibration | None = None
 
 
 class FimTokens(msgspec.Struct, frozen=True, kw_only=True):

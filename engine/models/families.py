@@ -26,6 +26,7 @@ from engine.models.conventions import (
     MIT,
     NON_COMMERCIAL,
     RND1,
+    Calibration,
     FimTokens,
     InfillDefaults,
     Marks,
@@ -38,6 +39,7 @@ from engine.models.tensor_names import llada2_sources, llada_sources, standard_s
 
 __all__ = [
     "FAMILIES",
+    "Calibration",
     "Facts",
     "Family",
     "FimTokens",

@@ -6,6 +6,7 @@ Knows names and limits; the algorithms are in `engine.diffusion`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from engine.api import Decoding
 from engine.diffusion.denoise import Plan
@@ -15,6 +16,8 @@ from engine.diffusion.schedule import Schedule, ScheduleKind
 from engine.errors import RequestError
 from engine.models.config import AttentionKind
 from engine.models.families import InfillDefaults, TokenIds
+
+ScheduleName = Literal[ScheduleKind, "speculative"]
 
 HYPOTHETICAL = ("hypotheses", "calibrated", "entropy-fit")
 """Length policies that try several lengths first."""
@@ -50,7 +53,14 @@ def resolve(decoding: Decoding, defaults: InfillDefaults, ids: TokenIds, attenti
         raise RequestError("This model has no expand token, so it cannot change the length while it denoises.", _ALLOWED[attention])
     if attention != "full" and length in (*HYPOTHETICAL, "expand-delete"):
         raise RequestError(f"The length policy {length} needs a model that sees both sides of the hole at once.", _ALLOWED[attention])
-    kind = decoding.schedule or defaults.schedule or "threshold"
+    usual: ScheduleName = defaults.schedule or "threshold"
+    if usual == "speculative" and (decoding.score or decoding.level or decoding.stability or decoding.remask or decoding.early_commit):
+        usual = "threshold"  # what is asked for belongs to diffusion steps
+    chosen = decoding.schedule or usual
+    speculative = chosen == "speculative"
+    if speculative and attention != "split":
+        raise RequestError("The schedule speculative needs a model that also reads its canvas left to right.", "Use threshold.")
+    kind: ScheduleKind = "threshold" if chosen == "speculative" else chosen
     score = decoding.score or defaults.score or "confidence"
     own = kind == (defaults.schedule or "threshold") and score == (defaults.score or "confidence")
     level = decoding.level or (defaults.threshold if own else _THRESHOLDS[score] if kind == "threshold" else _LEVELS[kind])
@@ -69,6 +79,7 @@ def resolve(decoding: Decoding, defaults: InfillDefaults, ids: TokenIds, attenti
             remask=Remask(remask),
             early_commit=early,
             stability=decoding.stability,
+            speculative=speculative,
         ),
         wanted=wanted,
         temperature=decoding.temperature,

@@ -23,6 +23,7 @@ from engine.errors import RequestError
 from engine.models import checkpoint as checkpoints
 from engine.models.families import TokenIds
 from engine.models.transformer import Transformer
+from engine.runtime.calibration import calibrated, place_of
 from engine.runtime.decoding import resolve
 from engine.runtime.device import Placement, place
 from engine.runtime.fill import Attempt, Filled, Filler, Job, Tools, Watch
@@ -73,7 +74,7 @@ class Engine:
     """A loaded model that fills holes.
 
     `model`, `family`, `device` and `dtype` name what runs; `fallback_reason` says why `auto` is not on the GPU that is there,
-    `notice` what its licence asks of whoever uses it.
+    `notice` what its licence asks of whoever uses it. Without its `calibration`, confidence is the product of token probabilities.
     """
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, network: Transformer, tokenizer: Tokenizer, placement: Placement) -> None:
@@ -83,6 +84,7 @@ class Engine:
         self.fallback_reason = placement.fallback_reason
         self.network, self.tokenizer = network, tokenizer
         self.defaults = checkpoint.infill
+        self.calibration = checkpoint.infill.calibration
         self.token_ids: TokenIds = checkpoint.token_ids(tokenizer.special_id)
         ids = self.token_ids
         pieces = tokenizer.token_bytes
@@ -105,7 +107,7 @@ class Engine:
         if attention == "full":
             self._filler = self._plain = InPlaceFiller(InPlaceRunner(network, ids), self._tools)
         else:
-            self._runner = SplitRunner(network, slots) if attention == "split" else BlockRunner(network, ids)
+            self._runner = SplitRunner(network, ids, slots) if attention == "split" else BlockRunner(network, ids)
             self._filler = RollingFiller(self._runner, self._tools)
             self._plain = RollingFiller(PlainRunner(network, ids, slots), self._tools)
         sees_suffix = attention != "block_causal" or ids.fim is not None
@@ -235,6 +237,9 @@ class Engine:
         for text, recipe in zip(regions.assemble([t.text for t in told]), regions.recipes, strict=True):
             gaps = [part for part in recipe if isinstance(part, int)]
             confidence = math.exp(sum(attempt[gap].logprob for gap in gaps))
+            if not all(attempt[gap].kept for gap in gaps):  # a draft that stands as it was is no guess
+                whole = all(told[gap].finish == "complete" for gap in gaps)
+                confidence = calibrated(self.calibration, confidence, place_of(regions, gaps), whole)
             fills.append(Fill(text=text, confidence=confidence, tokens=sum(told[gap].tokens for gap in gaps)))
         return tuple(fills), next((t.finish for t in told if t.finish != "complete"), "complete")
 

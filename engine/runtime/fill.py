@@ -15,6 +15,7 @@ from engine.diffusion.canvas import Canvas
 from engine.diffusion.denoise import Constraint, Draft, Forward, Region, branches, commit_first, denoise
 from engine.diffusion.remask import least_confident
 from engine.diffusion.sampler import Sampler, Vocabulary
+from engine.diffusion.speculation import speculate
 from engine.errors import RequestError
 from engine.models.families import TokenIds
 from engine.runtime.decoding import Options
@@ -179,9 +180,15 @@ def alternatives(forward: Forward, first: Draft, options: Options, tools: Tools)
     return drafts
 
 
-def run(forward: Forward, drafts: Sequence[Draft], job: Job, tools: Tools, on_step: Callable[[Draft], None]) -> None:
-    """Take denoise steps until every draft is done; `on_step` sees the first draft after each. Raises Stopped."""
-    for _ in denoise(forward, drafts, job.options.plan, tools.constraint):
+def run(
+    forward: Forward, drafts: Sequence[Draft], job: Job, tools: Tools, on_step: Callable[[Draft], None], verify: Forward | None = None
+) -> None:
+    """Take denoise steps until every draft is done; `on_step` sees the first draft after each. With `verify` the drafts are
+    checked left to right. Raises Stopped."""
+    steps = denoise(forward, drafts, job.options.plan, tools.constraint)
+    if verify is not None:
+        steps = speculate(forward, verify, drafts, tools.constraint)
+    for _ in steps:
         job.watch.steps += 1
         on_step(drafts[0])
         if not all(draft.done for draft in drafts):

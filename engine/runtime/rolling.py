@@ -14,6 +14,7 @@ from engine.api import Finish
 from engine.diffusion.denoise import Draft, Forward, Region, self_confidence
 from engine.diffusion.length import EndToken, Exact, LengthRule
 from engine.diffusion.sampler import Sampler
+from engine.diffusion.speculation import can_speculate
 from engine.runtime.decoding import Options
 from engine.runtime.fill import (
     Attempt,
@@ -120,9 +121,12 @@ class RollingFiller:
             forward = _counted(opened.forward, job.watch)
             region = self._region(spot, job.options, piece, opened.slots, standing)
             drafts.append(Draft([region], piece.line.sampler))
+            verify = None
+            if opened.verify is not None and job.options.plan.speculative and can_speculate(drafts[0]):
+                verify = _counted(opened.verify, job.watch)
             if not piece.line.branched:
-                drafts += alternatives(forward, drafts[0], job.options, self._tools)
-            run(forward, drafts, job, self._tools, lambda draft: self._show(job, number, piece, draft))
+                drafts += alternatives(verify or forward, drafts[0], job.options, self._tools)
+            run(forward, drafts, job, self._tools, lambda draft: self._show(job, number, piece, draft), verify)
         except Stopped as stopped:
             finish = stopped.finish
         if not drafts:

@@ -33,12 +33,17 @@ PASS_ROWS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A canvas of `slots` slots ready to be denoised: `forward` gives its logits; what opening it cost and saved."""
+    """A canvas of `slots` slots ready to be denoised: `forward` gives its logits; what opening it cost and saved.
+
+    `verify`, where the network has such a reading, takes the first tokens of every draft, as many in each, and scores them left
+    to right: row n scores slot n from the context and the tokens before it.
+    """
 
     forward: Forward
     slots: int
     reused: int = 0
     forwards: int = 0
+    verify: Forward | None = None
 
 
 class RollingRunner(Protocol):
@@ -69,9 +74,9 @@ class _Contexts:
 class SplitRunner:
     """For the split layout: a step costs the canvas, not the file."""
 
-    def __init__(self, model: Transformer, slots: int) -> None:
+    def __init__(self, model: Transformer, ids: TokenIds, slots: int) -> None:
         assert model.config.attention == "split", "only a context that never sees the hole can be kept"
-        self._model, self.slots = model, slots
+        self._model, self._mask_id, self.slots = model, ids.mask, slots
         self.reuse = ReuseStore(model)
 
     def open(self, document: tuple[str, str], prefix_ids: list[int], suffix_ids: list[int]) -> Opened:
@@ -91,7 +96,15 @@ class SplitRunner:
             scores = model.logits(model(tokens_BC, positions.expand(batch, -1), roles_BS=roles_BC, context=contexts.get(batch)))
             return [[row] for row in scores]
 
-        return Opened(forward, slots, rows.reused, rows.forwards)
+        def verify(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+            batch, rows_read = len(drafts), len(drafts[0][0])
+            tokens_BN = torch.tensor([[self._mask_id, *holes[0][:-1]] for holes in drafts], device=device)
+            roles_BN = torch.full_like(tokens_BN, ROLES["verify"])
+            mask = torch.ones(rows_read, before + behind + rows_read, dtype=torch.bool, device=device).tril(before + behind)[None, None]
+            hidden = model(tokens_BN, positions[:, :rows_read] - 1, mask=mask, roles_BS=roles_BN, context=contexts.get(batch))
+            return [[row] for row in model.logits(hidden)]
+
+        return Opened(forward, slots, rows.reused, rows.forwards, verify if model.config.num_roles > ROLES["verify"] else None)
 
 
 class BlockRunner:
@@ -151,7 +164,10 @@ class PlainRunner:
             start, end = len(before), len(before) + slots
             return [[full_logits(self._model, [*before, *holes[0], *behind], (start, end))[start:end]] for holes in drafts]
 
-        return Opened(forward, slots)
+        def verify(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+            return [[verify_logits(self._model, before, [self._ids.mask, *holes[0][:-1]], behind, slots)] for holes in drafts]
+
+        return Opened(forward, slots, verify=verify if config.num_roles > ROLES["verify"] else None)
 
 
 class InPlaceRunner:
@@ -229,6 +245,25 @@ def arrange(ids: TokenIds, prefix_ids: list[int], suffix_ids: list[int]) -> list
     if ids.fim is None or not suffix_ids:
         return [*start, *prefix_ids]
     return [*start, ids.fim.suffix, *suffix_ids, ids.fim.prefix, *prefix_ids, ids.fim.middle]
+
+
+def verify_logits(model: Transformer, before: list[int], read: list[int], behind: list[int], slots: int) -> Tensor:
+    """Logits [N, V] of one full pass of the split layout in which the canvas is read left to right.
+
+    `read` is a mask and then the first N - 1 tokens of a canvas of `slots` slots: row n scores slot n from both contexts and the
+    tokens before it, and stands where the slot before it does.
+    """
+    device = model.embed_tokens.weight.device
+    start, rows = len(before), len(read)
+    tokens = torch.tensor([[*before, *read, *behind]], device=device)
+    index = torch.arange(tokens.shape[1], device=device)
+    inside = (index >= start) & (index < start + rows)
+    positions = torch.where(inside, index - 1, torch.where(index < start, index, index - rows + slots))
+    roles = torch.full_like(tokens, ROLES["verify"])
+    roles[:, :start], roles[:, start + rows :] = ROLES["prefix"], ROLES["suffix"]
+    mask = split_mask(start, rows, len(behind), device) & ~(inside[:, None] & inside[None, :] & (index[None, :] > index[:, None]))
+    hidden = model(tokens, positions[None], mask=mask, roles_BS=roles)
+    return model.logits(hidden[0, start : start + rows])
 
 
 def full_logits(model: Transformer, token_ids: list[int], hole: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from engine.api import Snippet
-from engine.errors import RequestError
+from engine.errors import HolesApartError
 from engine.text.healing import HealedCut, HealedDraft, heal, heal_draft
 from engine.text.regions import Gap, Regions
 from engine.text.tokenizer import Tokenizer
@@ -69,7 +69,7 @@ def build(regions: Regions, snippets: tuple[Snippet, ...], layout: Layout, token
 
     The first text keeps its last tokens and the last one its first tokens; those between gaps stay whole and share the
     budget. Snippets, best first, fill what the first text leaves free, as documents of their own in front; the best one
-    stands nearest. Raises RequestError where the gaps are farther apart than the budget allows.
+    stands nearest. Raises HolesApartError where the gaps are farther apart than the budget allows.
     """
     text = _tail_lines(regions.texts[0], layout.prefix_tokens * MAX_CHARACTERS_PER_TOKEN)
     whole = len(text) == len(regions.texts[0])
@@ -105,7 +105,7 @@ def _around(layout: Layout, between: int) -> Layout:
     room = layout.prefix_tokens + layout.suffix_tokens
     left = room - between
     if left < min(LEAST_AROUND, room // 2):
-        raise RequestError(
+        raise HolesApartError(
             f"The holes are {between} tokens apart, and this model reads {room} at a time.", "Send them in several requests."
         )
     prefix = left * layout.prefix_tokens // room

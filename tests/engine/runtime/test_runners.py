@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 import torch
 
 from engine.api import Decoding, Hole, InfillRequest
+from engine.errors import RequestError
 from engine.models.families import TokenIds
 from engine.runtime import runner as runners
-from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, arrange, full_logits
+from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, SplitRunner, arrange, full_logits
 
 PREFIX = "def add(first, second):\n    total = first + second\n    return "
 SUFFIX = "\n\n\nclass Box:\n    def __init__(self, value):\n        self.value = value\n"
@@ -135,6 +137,53 @@ def test_a_shifted_block_model_scores_a_blocks_first_slot_from_the_block_before(
         last = engine.network.logits(engine.network(torch.tensor([prompt]), torch.arange(block)[None]))[0, -1]
     torch.testing.assert_close(whole[block], last, rtol=1e-3, atol=1e-4)
     assert alone.shape[0] == block
+
+
+def test_a_kept_context_is_read_left_to_right_as_a_full_pass_does(load) -> None:
+    engine = load("nano")
+    ids, slots = engine.token_ids, engine.defaults.canvas
+    fast, plain = SplitRunner(engine.network, ids, slots), PlainRunner(engine.network, ids, slots)
+    before, behind = engine.tokenizer.encode(PREFIX).ids, engine.tokenizer.encode(SUFFIX).ids
+    canvas = engine.tokenizer.encode("first * second + total").ids
+    with torch.inference_mode():
+        for prefix, suffix in ((before, behind), (before, []), ([], behind), ([], [])):
+            one, other = fast.open(("", ""), prefix, suffix), plain.open(("", ""), prefix, suffix)
+            assert one.verify is not None
+            assert other.verify is not None
+            one.forward([[[ids.mask] * slots]])  # a drafting pass leaves its own rows in the same buffer
+            for read in (canvas[:1], canvas[:4], [*canvas, *[ids.mask] * (slots - len(canvas))]):
+                drafts = [[read], [[*read[:-1], ids.mask]]]
+                for a, b in zip(one.verify(drafts), other.verify(drafts), strict=True):
+                    assert a[0].shape[0] == len(read)
+                    torch.testing.assert_close(a[0], b[0], rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("lines", [1, 6])
+def test_speculation_gives_the_same_with_and_without_kept_rows(load, lines: int) -> None:
+    engine = load("nano")
+    rng = random.Random(2)
+    for cut in (PREFIX, PREFIX[:-4], PREFIX + "fir", "", "import os\nimport sy"):
+        request = InfillRequest(
+            prefix=cut, suffix=rng.choice([SUFFIX, "", ")\n"]), holes=(Hole(max_tokens=40, max_lines=lines),),
+            decoding=Decoding(schedule="speculative"),
+        )  # fmt: skip
+        one, other = engine.infill(request), engine.infill_uncached(request)
+        assert one.text == other.text
+        assert one.fills[0].confidence == pytest.approx(other.fills[0].confidence, rel=1e-2)
+
+
+def test_speculation_needs_a_causal_reading_and_leaves_drafts_to_diffusion(load) -> None:
+    ask = InfillRequest(prefix=PREFIX, suffix=SUFFIX, decoding=Decoding(schedule="speculative"))
+    with pytest.raises(RequestError, match="left to right"):
+        load("dream").infill(ask)
+    engine = load("nano")
+    for hole, decoding in (
+        (Hole(draft="first + second", noise=0.5), ask.decoding),
+        (Hole(max_tokens=6), Decoding(schedule="speculative", length="fixed", slots=4)),
+    ):
+        request = msgspec.structs.replace(ask, holes=(hole,), decoding=decoding)
+        plain = msgspec.structs.replace(request, decoding=msgspec.structs.replace(decoding, schedule="threshold"))
+        assert engine.infill(request).text == engine.infill(plain).text
 
 
 def test_several_alternatives_share_the_batches(load) -> None:

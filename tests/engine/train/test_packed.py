@@ -13,7 +13,7 @@ import torch
 
 from engine.models.attention import ROLES
 from engine.runtime.engine import Engine
-from engine.runtime.runner import full_logits
+from engine.runtime.runner import full_logits, verify_logits
 from engine.text.tokenizer import Tokenizer
 from engine.train.cuts import Cutter
 from engine.train.export import export
@@ -63,6 +63,22 @@ def test_a_verify_canvas_sees_nothing_to_its_right(tokenizer: Tokenizer) -> None
     torch.testing.assert_close(one[:, :2], other[:, :2])
     assert not torch.allclose(one[:, 2], other[:, 2])
     assert ROLES["verify"] != ROLES["canvas"]
+
+
+def test_a_verify_canvas_equals_the_inference_pass(tokenizer: Tokenizer) -> None:
+    network = tiny_network(tiny_config(tokenizer))
+    torch.manual_seed(1)
+    tokens, canvas = torch.randint(5, 300, (1, 20)), torch.randint(5, 300, (1, 12))
+    holes = [(5, 9), (12, 12), (4, 20)]
+    batch = PackedBatch(
+        tokens, canvas, canvas, torch.ones(1, 12), torch.tensor([[a for a, _ in holes]]), torch.tensor([[b for _, b in holes]]),
+        torch.ones(1, 3, dtype=torch.bool),
+    )  # fmt: skip
+    scores = network.logits(packed_forward(network, batch)[2])[0].view(3, 4, -1)
+    window = tokens[0].tolist()
+    for index, (a, b) in enumerate(holes):
+        expected = verify_logits(network, window[:a], canvas[0, 4 * index : 4 * index + 4].tolist(), window[b:], 4)
+        torch.testing.assert_close(scores[index], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_corrupt_masks_and_weighs_slots_not_targets() -> None:
