@@ -18,7 +18,8 @@ from typing import Literal
 
 import msgspec
 
-from dlsp.context.exclude import SECRETS
+from dlsp.context.exclude import SECRETS, Exclusions
+from dlsp.log import counts_file, log_file
 from dlsp.settings import Options, Settings, read_file, resolve, user_file
 from engine.api import InfillRequest
 from engine.config import EngineConfig
@@ -58,11 +59,14 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look at: a model and a device other than the settings', and whether to really load the model and fill a hole."""
+    """What to look at: a model and a device other than the settings', whether to really load the model and fill a hole, and a file
+    of which to say whether it may enter a prompt, with the workspace folder `root`."""
 
     model: str = ""
     device: str = ""
     load: bool = False
+    file: Path | None = None
+    root: Path | None = None
 
 
 def examine(plan: Plan) -> Iterator[Check]:
@@ -76,7 +80,11 @@ def examine(plan: Plan) -> Iterator[Check]:
     if plan.model or plan.device:
         config = msgspec.structs.replace(config, model=plan.model or config.model, device=plan.device or config.device)
     yield _settings(file, options)
-    yield _guarded("excluded files", lambda: _excluded(settings))
+    yield _guarded("excluded files", lambda: _excluded(settings, plan))
+    if plan.file is not None:
+        yield _guarded("this file", lambda: _file(settings, plan))
+    yield _guarded("log", _log)
+    yield _guarded("counts", lambda: _counts(settings))
     torch = _torch()
     yield torch
     if torch.state == "fail":
@@ -123,7 +131,7 @@ def _settings(file: Path, options: Options) -> Check:
     return Check(name="settings", state="pass", detail=f"{file} sets {', '.join(sorted(options.values)) or 'nothing'}")
 
 
-def _excluded(settings: Settings) -> Check:
+def _excluded(settings: Settings, plan: Plan) -> Check:
     from pathspec import GitIgnoreSpec
 
     wrong = []
@@ -137,10 +145,45 @@ def _excluded(settings: Settings) -> Check:
         return Check(
             name="excluded files", state="fail", detail=detail, fix="Correct `exclude` in the settings; it takes .gitignore patterns."
         )
-    own = f" and {', '.join(settings.exclude)}" if settings.exclude else ""
+    files = _exclusions(settings, plan).ignore_files()
+    parts = [
+        f"secrets: {' '.join(SECRETS)}" if settings.exclude_secrets else "",
+        f"settings: {' '.join(settings.exclude)}" if settings.exclude else "",
+        "what .gitignore and .dlspignore name" + (f": {', '.join(map(str, files))}" if files else ""),
+    ]
+    detail = "; ".join(filter(None, parts))
+    if not settings.exclude_secrets:
+        return Check(
+            name="excluded files", state="warn", detail=f"secrets are not; {detail}", fix="Remove `excludeSecrets` from the settings."
+        )
+    return Check(name="excluded files", state="pass", detail=detail)
+
+
+def _file(settings: Settings, plan: Plan) -> Check:
+    assert plan.file is not None
     return Check(
-        name="excluded files", state="pass", detail=f"{len(SECRETS)} patterns for secrets{own}, and what .gitignore and .dlspignore name"
+        name="this file", state="pass", detail=f"{plan.file}: {_exclusions(settings, plan).explain(plan.file.absolute().as_uri())}"
     )
+
+
+def _exclusions(settings: Settings, plan: Plan) -> Exclusions:
+    """What an editor would have in force that has opened the folder `plan.root`, or the present one."""
+    return Exclusions(settings.exclude, [(plan.root or Path()).absolute()], secrets=settings.exclude_secrets)
+
+
+def _log() -> Check:
+    path = log_file()
+    if not path.exists():
+        return Check(name="log", state="pass", detail=f"{path} (nothing yet)")
+    return Check(
+        name="log", state="pass", detail=f"{path}, {path.stat().st_size // 1000} kB, without text of documents unless `logLevel` is debug"
+    )
+
+
+def _counts(settings: Settings) -> Check:
+    path = counts_file()
+    state = "without text and paths, see `dlsp stats`" if settings.stats else "switched off by the setting `stats`"
+    return Check(name="counts", state="pass", detail=f"{path}, {state}")
 
 
 def _torch() -> Check:

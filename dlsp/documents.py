@@ -24,6 +24,13 @@ class Point(NamedTuple):
     column: int
 
 
+class Span(NamedTuple):
+    """What stands between two places of a document."""
+
+    start: Point
+    end: Point
+
+
 class Change(msgspec.Struct, frozen=True):
     """One content change as a client sent it: 0-based (line, column) pairs in the client's units, or no range for a whole new text."""
 
@@ -96,23 +103,21 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     def before(self, at: Point, limit: int) -> str:
         """Up to `limit` characters before a place, line ends as "\\n". The cost does not depend on the size of the document."""
-        parts, left, number = [self.head(at)[-limit:] if limit else ""], limit, at.line
-        left -= len(parts[0])
-        while left > 0 and number > 0:
-            number -= 1
-            parts.append((self.line(number) + "\n")[-left:])
-            left -= len(parts[-1])
-        return "".join(reversed(parts))
+        head = self.head(at)
+        first, left = at.line, limit - len(head)
+        while left > 0 and first > 0:
+            first -= 1
+            left -= len(self.lines[first]) - self.lines[first].endswith("\r\n")
+        return (_plain("".join(self.lines[first : at.line])) + head)[-limit:] if limit else ""
 
     def following(self, at: Point, limit: int) -> str:
         """Up to `limit` characters after a place, line ends as "\\n"."""
-        parts, number = [self.tail(at)], at.line
-        left = limit - len(parts[0])
-        while left > 0 and number + 1 < len(self.lines):
-            number += 1
-            parts.append("\n" + self.line(number))
-            left -= len(parts[-1])
-        return "".join(parts)[:limit]
+        last, left = at.line, limit - (len(self.lines[at.line]) - at.column)
+        while left > 0 and last + 1 < len(self.lines):
+            last += 1
+            left -= len(self.lines[last]) - self.lines[last].endswith("\r\n")
+        rest = self.lines[at.line][at.column :] + "".join(self.lines[at.line + 1 : last + 1])
+        return _plain(rest)[:limit]
 
     def with_item(self, start: Point, end: Point, text: str) -> tuple[Snapshot, Point]:
         """The document as it would be with `text` in the place of what is between two places, and where that text ends."""
@@ -168,6 +173,19 @@ def typed_since(old: Snapshot, at: Point, new: Snapshot) -> str | None:
     if end.line >= len(new.lines) or new.lines[end.line][end.column :] != old.lines[at.line][at.column :]:
         return None
     return typed if new.lines[end.line + 1 :] == old.lines[at.line + 1 :] else None
+
+
+def follow(old: Snapshot, at: Point, new: Snapshot) -> Point | None:
+    """Where the place is now if the document changed only elsewhere, in one stretch of lines before or behind its line, as when an
+    import was added above; None if its own line, or what is on both sides of it, is another."""
+    if new.uri != old.uri:
+        return None
+    if new.lines[: at.line + 1] == old.lines[: at.line + 1]:
+        return at
+    moved = len(new.lines) - len(old.lines)
+    if at.line + moved >= 0 and new.lines[at.line + moved :] == old.lines[at.line :]:
+        return Point(at.line + moved, at.column)
+    return None
 
 
 def advance(at: Point, text: str) -> Point:
@@ -263,6 +281,10 @@ def _difference(lines: Sequence[str], text: str) -> tuple[Point, Point, str]:
         foot -= 1
     start = advance(Point(top, 0), old[:head])
     return start, advance(start, old[head : len(old) - foot]), new[head : len(new) - foot]
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _eol(line: str) -> str:

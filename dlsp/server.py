@@ -15,14 +15,38 @@ from pygls.io_ import run_async
 from pygls.protocol import default_converter
 
 from dlsp import __version__
-from dlsp.features import completion, configuration, inline_completion, status, sync
+from dlsp.features import (
+    code_action,
+    completion,
+    configuration,
+    control,
+    infill,
+    inline_completion,
+    notebook,
+    outcomes,
+    status,
+    sync,
+    watched_files,
+)
 from dlsp.features.protocol import Protocol, Server
 from dlsp.processes import alive
 from dlsp.session import Session
 
 log = logging.getLogger(__name__)
 
-_FEATURES = (configuration, status, sync, inline_completion, completion)
+_FEATURES = (
+    configuration,
+    status,
+    sync,
+    notebook,
+    watched_files,
+    inline_completion,
+    completion,
+    code_action,
+    infill,
+    control,
+    outcomes,
+)
 _PARENT_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
 
@@ -43,6 +67,7 @@ def build_server(session: Session) -> Server:
         types.TextDocumentSyncKind.Incremental,
         protocol_cls=Protocol,
         converter_factory=default_converter,
+        notebook_document_sync=notebook.NOTEBOOKS,
     )
     for feature in _FEATURES:
         feature.register(server, session)

@@ -108,7 +108,11 @@ class InfillRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of the text of a fill that was decided at once, and the probability it was decided with, 0 to 1."""
+    """A run of the text of a fill that was decided at once, and the probability it was decided with, 0 to 1.
+
+    That probability is the network's own: a checkpoint's calibration is for whole fills. What stood there already, such as locked
+    text, has 1.
+    """
 
     text: str
     confidence: float

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlsp.cli.bench_context import Place, Plan, source_sets, workspaces
 from dlsp.cli.bench_holes import compare, holes
 from dlsp.cli.bench_options import (
     Corpus,
@@ -23,12 +24,16 @@ from dlsp.cli.bench_options import (
     engine_config,
     facts_of_run,
     held_out_cases,
+    held_out_files,
     load_engine,
     progress_bar,
     server_command,
     show_report,
 )
 from engine.errors import RequestError
+
+if TYPE_CHECKING:
+    from engine.bench.data import Case
 
 bench_app = typer.Typer(
     no_args_is_help=True,
@@ -150,6 +155,50 @@ def load(
         results = bench_load.measure(config, bench_load.LoadPlan(repeat=repeat), on_progress)
     about = {"name": config.model, "device": config.device, "dtype": config.dtype}
     show_report(bench_load.report(results, facts_of_run(threads) | {"model": about}))
+
+
+@bench_app.command()
+def context(
+    corpus: Corpus = None,
+    split: Split = "test",
+    sources: Annotated[str, typer.Option(help="Context sources, with commas between them; empty for all.")] = "",
+    n: Annotated[int, typer.Option("--n", "--limit", min=1, help="Holes; each is asked once for each set of sources.")] = 300,
+    kind: Annotated[str, typer.Option(help="Holes: rest_of_line, whole_line or within_line.")] = "rest_of_line",
+    language: Annotated[str, typer.Option(help="Only holes in this language.")] = "python",
+    share: Annotated[float, typer.Option(min=0.0, max=0.8, help="Share of the text before the cursor that gives way to context.")] = 0.25,
+    prompt_tokens: Annotated[int, typer.Option(min=0, help="What the model reads, in tokens; 0: what it was trained with.")] = 0,
+    budget_ms: Annotated[int, typer.Option(min=0, help="Time for gathering; 0: as long as it takes.")] = 0,
+    seed: Seed = 0,
+    model: Model = "nano",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = 0,
+) -> None:
+    """What context from other files gains: held-out packages as workspaces, with no source, each alone, all, and all but each."""
+    from engine.bench import context as bench_context
+    from engine.bench import held_out
+
+    sets = source_sets([name.strip() for name in sources.split(",") if name.strip()])
+    config = engine_config(model, device, dtype, threads)
+    files = held_out_files(corpus, split)
+    cases = held_out.draw_languages(files, kind, n, seed, language)
+    packages: dict[str, dict[str, str]] = {}
+    for file in files:
+        packages.setdefault(file.package, {})[file.path] = file.text
+    facts = facts_of_run(threads) | {"seed": seed, "share": share, "budget_ms": budget_ms}
+    engine, facts["model"] = load_engine(config)
+    reads = prompt_tokens or engine.defaults.prefix_tokens + engine.defaults.suffix_tokens
+    facts["prompt_tokens"] = reads
+    with workspaces(packages, Plan(share=share, prompt_tokens=reads, budget_ms=budget_ms, seed=seed)) as make:
+
+        def ask(case: Case, name: str) -> bench_context.Asked:
+            package = case.id[: case.id.index(f"/{case.path}:")]
+            made = make(Place(package, case.path, case.language, case.prefix, case.suffix), sets[name])
+            return bench_context.Asked(made.request, made.gather_ms, len(made.request.snippets))
+
+        with progress_bar("context") as on_progress:
+            figures = bench_context.measure(engine, cases, list(sets), ask, on_progress)
+    show_report(bench_context.report(cases, figures, facts))
 
 
 @bench_app.command()

@@ -118,7 +118,7 @@ def held_out_cases(corpus: Path | None, split: str, kind: str, n: int, seed: int
     """`n` holes drawn from a corpus file. Raises RequestError where there is no corpus or nothing in it."""
     from engine.bench import held_out
 
-    cases = held_out.draw(_held_out_files(corpus, split), kind, n, seed)
+    cases = held_out.draw(held_out_files(corpus, split), kind, n, seed)
     if not cases.cases:
         raise RequestError(f"{corpus} has no line of code to draw from.", "Pass another --corpus or --split.")
     return cases
@@ -128,10 +128,21 @@ def held_out_languages(corpus: Path | None, split: str, kind: str, n: int, seed:
     """`n` holes in each language of a corpus file, or in `language` alone. Raises RequestError where there is nothing to draw from."""
     from engine.bench import held_out
 
-    cases = held_out.draw_languages(_held_out_files(corpus, split), kind, n, seed, language)
+    cases = held_out.draw_languages(held_out_files(corpus, split), kind, n, seed, language)
     if not cases.cases:
         raise RequestError(f"{corpus} has no line of code to draw from.", "Pass another --corpus or --split.")
     return cases
+
+
+def held_out_files(corpus: Path | None, split: str) -> list[SourceFile]:
+    """The files of a corpus file. Raises RequestError where there is no corpus."""
+    from engine.bench import held_out
+
+    if corpus is None:
+        raise RequestError(
+            "The held-out files are not known.", "Pass --corpus FILE, the held_out.jsonl that building the training corpus writes."
+        )
+    return held_out.read(corpus, split)
 
 
 def server_command() -> list[str]:
@@ -166,16 +177,6 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _held_out_files(corpus: Path | None, split: str) -> list[SourceFile]:
-    from engine.bench import held_out
-
-    if corpus is None:
-        raise RequestError(
-            "The held-out files are not known.", "Pass --corpus FILE, the held_out.jsonl that building the training corpus writes."
-        )
-    return held_out.read(corpus, split)
 
 
 def _one_of(value: str, kind: Any, what: str) -> str:

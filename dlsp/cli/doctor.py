@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -19,11 +20,15 @@ def doctor(
     model: Annotated[str, typer.Option(help="Check this model instead of the one in the settings.")] = "",
     device: Annotated[str, typer.Option(help="Check this device instead of the one in the settings.")] = "",
     load: Annotated[bool, typer.Option("--load", help="Load the model, too, and fill a hole with it.")] = False,
+    file: Annotated[Path | None, typer.Option("--file", metavar="PATH", help="Say whether this file may enter a prompt, and why.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="FOLDER", help="The editor's workspace folder; this one by default.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One line of JSON: a list of checks.")] = False,
 ) -> None:
     """Say what is missing and the command that fixes it. Exit status 1 if something fails, 0 for warnings."""
     checks = []
-    for check in examine(Plan(model=model, device=device, load=load)):
+    for check in examine(Plan(model=model, device=device, load=load, file=file, root=root)):
         checks.append(check)
         if not json:
             _show(check)

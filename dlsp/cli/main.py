@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dlsp import __version__
+from dlsp.cli.train_memory import keep_memory
 from engine.errors import DlspError
 
 EXIT_ERROR = 2
@@ -34,6 +35,8 @@ _COMMANDS: dict[str, _Entry] = {
     "infill": _Entry("dlsp.cli.infill", "infill", "Fill one hole in a file, at PATH:LINE:COL."),
     "engine": _Entry("dlsp.cli.engine", "engine", "Run the engine host, which holds the model."),
     "models": _Entry("dlsp.cli.models", "models_app", "List, pull, check, choose and remove models."),
+    "stats": _Entry("dlsp.cli.stats", "stats", "Say what was suggested, accepted and kept; all of it is local."),
+    "replay": _Entry("dlsp.cli.replay", "replay", "Run a recorded editor session again and compare."),
     "doctor": _Entry("dlsp.cli.doctor", "doctor", "Say what is missing and the command that fixes it."),
     "bench": _Entry("dlsp.cli.bench", "bench", "Measure speed and quality on this machine."),
     "train": _Entry("dlsp.cli.train", "train_app", "Train the embedded model from scratch."),
@@ -71,6 +74,8 @@ def main(args: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character gets a substitute, not a traceback.
             stream.reconfigure(errors="replace")
+    if args is None and sys.argv[1:3] in (["train", "run"], ["train", "adapt"]):
+        keep_memory()
     try:
         try:
             app(args, prog_name="dlsp")

@@ -76,9 +76,12 @@ def run(
     workers: Annotated[int, typer.Option(min=-1, help="Processes that draw batches; -1: the preset's.")] = -1,
     seed: Annotated[int, typer.Option(min=0, help="0: the preset's.")] = 0,
     verify_share: Annotated[float, typer.Option(min=0, max=1, help="Share of canvases that are read causally; 0: the preset's.")] = 0.0,
+    rate: Annotated[float, typer.Option(min=0, help="Multiplies the learning rates; with --start take less than 1.")] = 1.0,
     start: Annotated[Path | None, typer.Option(help="State of another run whose weights a new run begins with.")] = None,
 ) -> None:
     """Train, or go on with a run that was cut off. Killing it loses at most five minutes."""
+    from msgspec.structs import replace
+
     from engine.text.tokenizer import Tokenizer
     from engine.train.cuts import Cutter
     from engine.train.presets import configure
@@ -96,6 +99,7 @@ def run(
     }
     changes: dict[str, object] = {name: value for name, value in given.items() if value} | {"layout": layout}
     config = configure(preset, text, **changes, **({"workers": workers} if workers >= 0 else {}))
+    config = replace(config, muon_rate=rate * config.muon_rate, adam_rate=rate * config.adam_rate)
     cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)
     trainer = Trainer(config, cutter, work / name)
     if start and not trainer.step:

@@ -16,6 +16,8 @@ from pygls.exceptions import JsonRpcException
 
 from dlsp.context.exclude import path_of
 from dlsp.documents import Encoding
+from dlsp.features import watched_files
+from dlsp.features.control import show_state
 from dlsp.features.protocol import Server
 from dlsp.log import set_level
 from dlsp.session import Session
@@ -55,6 +57,7 @@ def register(server: Server, session: Session) -> None:
     async def initialized(params: types.InitializedParams) -> None:
         if get_capability(server.client_capabilities, "workspace.did_change_configuration.dynamic_registration"):
             _subscribe(server)
+        watched_files.subscribe(server, session)
         _tell(server, session, early, named)
         # The model named in the editor's settings is the one to load, not the default first and that one after.
         await pull(server, session, named)
@@ -77,6 +80,7 @@ async def pull(server: Server, session: Session, named: set[str]) -> None:
 
 def _tell(server: Server, session: Session, problems: Iterable[str], named: set[str]) -> None:
     set_level(session.settings.log_level)
+    show_state(session)
     fresh = [problem for problem in problems if problem not in named]
     if not fresh:
         return

@@ -8,26 +8,50 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeGuard
 
+import msgspec
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcMethodNotFound
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol, lsp_method
+from pygls.protocol import JsonRPCNotification, JsonRPCRequestMessage, LanguageServerProtocol, lsp_method
+
+from dlsp.features.client import ClientFacts, client_facts, essentials
 
 log = logging.getLogger(__name__)
 
+_WIDEST_TAB = 32
 _INVOKED, _AUTOMATIC = types.InlineCompletionTriggerKind.Invoked.value, types.InlineCompletionTriggerKind.Automatic.value
 
 
-class Server(LanguageServer):
-    """A language server whose failures go to the log. `exit_code` is set when the client says `exit`, by the rule of the protocol."""
+class Extras(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request says beyond what the protocol's types can hold, and its parameters as they came, as plain JSON.
 
+    `tab_size` is 0 if the editor does not tell how it indents; `version` is that of the document the request is about.
+    """
+
+    tab_size: int = 0
+    insert_spaces: bool = True
+    version: int | None = None
+    work_done_token: str | int | None = None
+    params: Any = None
+
+
+class Server(LanguageServer):
+    """A language server whose failures go to the log. `exit_code` is set when the client says `exit`, by the rule of the protocol;
+    `client` is what it can do, from its first message on."""
+
+    protocol: Protocol
     exit_code: int | None = None
+    client = ClientFacts()
+
+    def extras(self) -> Extras:
+        """Of the request that is being handled; empty elsewhere and once it is answered."""
+        return self.protocol.extras()
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Instead of a box in the editor. The message might quote a document and is left out."""
-        if isinstance(error, JsonRpcMethodNotFound):
+        if isinstance(error, JsonRpcMethodNotFound | JsonRpcInvalidParams):
             # Answered, and no fault of ours.
             return
         log.error("%s in the server: %s.\n%s", getattr(source, "__name__", "Error"), type(error).__name__, _frames(error))
@@ -42,6 +66,12 @@ class Protocol(LanguageServerProtocol):
         super().__init__(*args, **kwargs)
         self._initialized = False
         self._old_trigger_kinds = False
+        self._extras: dict[str | int, Extras] = {}
+
+    def extras(self) -> Extras:
+        """See `Server.extras`. A slotted protocol type can hold nothing more, so they are kept beside it, by the request's id."""
+        request_id = self.msg_id
+        return self._extras.get(request_id, _NO_EXTRAS) if request_id is not None else _NO_EXTRAS
 
     # pygls calls this for every JSON object within a message; only the whole message is of interest, in `handle_message`.
     def structure_message(self, data: dict[str, Any]) -> Any:
@@ -77,7 +107,11 @@ class Protocol(LanguageServerProtocol):
                     request_id or "", None, types.ResponseError(types.ErrorCodes.InvalidRequest.value, "invalid response")
                 )
             return
-        self._initialized = self._initialized or method == types.INITIALIZE
+        if method == types.INITIALIZE:
+            self._initialized = True
+            self._server.client = client_facts(structured.params)
+        if request and request_id is not None:
+            self._extras[request_id] = _extras(message.get("params"))
         super().handle_message(structured)
 
     def _takes(self, method: Any) -> bool:
@@ -102,11 +136,20 @@ class Protocol(LanguageServerProtocol):
         answerable = request_id if isinstance(request_id, str | int) else str(request_id)
         self._send_response(answerable, error=types.ResponseError(code.value, sentence))
 
+    def _send_response(self, msg_id: str | int, result: Any | None = None, error: types.ResponseError | None = None) -> None:
+        self._extras.pop(msg_id, None)
+        super()._send_response(msg_id, result, error)
+
     def _structured(self, message: dict[str, Any]) -> Any:
         method = message.get("method")
         if method is not None and self.get_message_type(method) is None:
-            # pygls' own fallback types have no default for parameters, which a message may leave out.
-            message.setdefault("params", None)
+            # A method of our own: its handler gets plain JSON. pygls would make objects of it that lack what is left out.
+            params = message.get("params")
+            if not isinstance(params, dict | list | None):
+                raise TypeError("parameters are an object or an array")
+            if "id" in message:
+                return JsonRPCRequestMessage(id=message["id"], method=method, jsonrpc=self.VERSION, params=params)
+            return JsonRPCNotification(method=method, jsonrpc=self.VERSION, params=params)
         if method == types.TEXT_DOCUMENT_INLINE_COMPLETION:
             self._mend_trigger_kind(message)
         try:
@@ -115,7 +158,7 @@ class Protocol(LanguageServerProtocol):
             if method != types.INITIALIZE:
                 raise
             # A client newer than our protocol types may have capabilities that they cannot hold. Those we use are few.
-            message["params"] = _essentials(message["params"])
+            message["params"] = essentials(message["params"])
             return super().structure_message(message)
 
     def _mend_trigger_kind(self, message: dict[str, Any]) -> None:
@@ -135,19 +178,53 @@ class Protocol(LanguageServerProtocol):
         elif kind != _INVOKED or self._old_trigger_kinds:
             context["triggerKind"] = _AUTOMATIC
 
-    # pygls would keep a second copy of every document, and one whose lines end elsewhere.
+    @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
+    async def lsp_workspace__execute_command(self, params: types.ExecuteCommandParams) -> Any:  # type: ignore[override]
+        """Run a command with its first argument, a JSON object, {} if it is left out.
+
+        pygls would run the command as a task of its own, which goes on when the request is cancelled, and fit the arguments to
+        the handler's signature. Raises JsonRpcInvalidParams.
+        """
+        handler = self.fm.commands.get(params.command)
+        if handler is None:
+            raise JsonRpcInvalidParams(f"There is no command {params.command}.")
+        raw = self.extras().params
+        arguments = raw.get("arguments") if isinstance(raw, dict) else None
+        argument = arguments[0] if arguments else None
+        if not isinstance(argument, dict | None):
+            raise JsonRpcInvalidParams(f"The argument of {params.command} must be an object.")
+        return await handler(argument or {})
+
+    # pygls would keep a second copy of every document and notebook, and one whose lines end elsewhere.
 
     @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> Generator[Any, Any, None]:
-        yield self.fm.features[types.TEXT_DOCUMENT_DID_OPEN], (params,), None
+        yield from self._handed_on(types.TEXT_DOCUMENT_DID_OPEN, params)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> Generator[Any, Any, None]:
-        yield self.fm.features[types.TEXT_DOCUMENT_DID_CHANGE], (params,), None
+        yield from self._handed_on(types.TEXT_DOCUMENT_DID_CHANGE, params)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> Generator[Any, Any, None]:
-        yield self.fm.features[types.TEXT_DOCUMENT_DID_CLOSE], (params,), None
+        yield from self._handed_on(types.TEXT_DOCUMENT_DID_CLOSE, params)
+
+    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_OPEN)
+    def lsp_notebook_document__did_open(self, params: types.DidOpenNotebookDocumentParams) -> Generator[Any, Any, None]:
+        yield from self._handed_on(types.NOTEBOOK_DOCUMENT_DID_OPEN, params)
+
+    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def lsp_notebook_document__did_change(self, params: types.DidChangeNotebookDocumentParams) -> Generator[Any, Any, None]:
+        yield from self._handed_on(types.NOTEBOOK_DOCUMENT_DID_CHANGE, params)
+
+    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def lsp_notebook_document__did_close(self, params: types.DidCloseNotebookDocumentParams) -> Generator[Any, Any, None]:
+        yield from self._handed_on(types.NOTEBOOK_DOCUMENT_DID_CLOSE, params)
+
+    def _handed_on(self, method: str, params: Any) -> Generator[Any, Any, None]:
+        """To our own handler, if there is one."""
+        if (handler := self.fm.features.get(method)) is not None:
+            yield handler, (params,), None
 
     @lsp_method(types.EXIT)
     def lsp_exit(self, *args: Any) -> None:  # type: ignore[override]
@@ -157,39 +234,28 @@ class Protocol(LanguageServerProtocol):
             self._server._stop_event.set()
 
 
-def _essentials(params: Any) -> dict[str, Any]:
-    """Of what a client says about itself, only what we use; a value of the wrong kind is left out."""
-    params = params if isinstance(params, dict) else {}
+_NO_EXTRAS = Extras()
 
-    def part(*path: str, kind: type | tuple[type, ...] = dict) -> Any:
-        value: Any = params
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value if isinstance(value, kind) and not (kind is int and isinstance(value, bool)) else None
 
-    formats = part("capabilities", "textDocument", "completion", "completionItem", "documentationFormat", kind=list) or []
-    registration = {"dynamicRegistration": part("capabilities", "workspace", "didChangeConfiguration", "dynamicRegistration", kind=bool)}
-    encodings = part("capabilities", "general", "positionEncodings", kind=list) or []
-    folders = part("workspaceFolders", kind=list) or []
-    return {
-        "processId": part("processId", kind=int),
-        "rootUri": part("rootUri", kind=str),
-        "initializationOptions": part("initializationOptions"),
-        "workspaceFolders": [
-            folder for folder in folders if isinstance(folder, dict) and all(isinstance(folder.get(key), str) for key in ("uri", "name"))
-        ],
-        "capabilities": {
-            "general": {"positionEncodings": [encoding for encoding in encodings if isinstance(encoding, str)] or ["utf-16"]},
-            "window": {"workDoneProgress": part("capabilities", "window", "workDoneProgress", kind=bool)},
-            "workspace": {
-                "configuration": part("capabilities", "workspace", "configuration", kind=bool),
-                "didChangeConfiguration": registration,
-            },
-            "textDocument": {
-                "completion": {"completionItem": {"documentationFormat": [name for name in formats if name in ("markdown", "plaintext")]}}
-            },
-        },
-    }
+def _extras(params: Any) -> Extras:
+    """What of a request's parameters is worth keeping; a value of the wrong kind counts as not said."""
+    if not isinstance(params, dict):
+        return Extras(params=params)
+    options, document = params.get("formattingOptions"), params.get("textDocument")
+    options, document = options if isinstance(options, dict) else {}, document if isinstance(document, dict) else {}
+    size, spaces, token = options.get("tabSize"), options.get("insertSpaces"), params.get("workDoneToken")
+    version = document.get("version")
+    return Extras(
+        tab_size=size if _is_int(size) and 0 < size <= _WIDEST_TAB else 0,
+        insert_spaces=spaces if isinstance(spaces, bool) else True,
+        version=version if _is_int(version) else None,
+        work_done_token=token if isinstance(token, str) or _is_int(token) else None,
+        params=params,
+    )
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _frames(error: Exception) -> str:

@@ -23,14 +23,15 @@ def register(server: Server, session: Session) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     async def did_change(params: types.DidChangeTextDocumentParams) -> None:
         document = params.text_document
-        session.change(document.uri, document.version, [_change(change) for change in params.content_changes])
+        session.change(document.uri, document.version, [change_of(change) for change in params.content_changes])
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     async def did_close(params: types.DidCloseTextDocumentParams) -> None:
         session.close_document(params.text_document.uri)
 
 
-def _change(change: types.TextDocumentContentChangeEvent) -> Change:
+def change_of(change: types.TextDocumentContentChangeEvent) -> Change:
+    """A change in the client's units, without the protocol's types."""
     if isinstance(change, types.TextDocumentContentChangeWholeDocument):
         return Change(change.text)
     start, end = change.range.start, change.range.end

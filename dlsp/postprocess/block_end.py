@@ -1,33 +1,65 @@
-"""A block ends where its indentation does: lines that belong to what surrounds the hole are cut off. Knows no language's grammar."""
+"""A block ends where its indentation does, where its bracket stands already, and, unasked, at its first blank line.
+
+Lines behind that are cut off. Knows no language's grammar, only where the block around the cursor ends if a parse has told.
+"""
 
 from __future__ import annotations
 
-from dlsp.postprocess.draft import Draft
+from dlsp.postprocess.brackets import CLOSERS, balance, brackets, unmatched
+from dlsp.postprocess.draft import Draft, indent_of
 
-_CLOSERS = ")]};,"
+_BEHIND_CLOSERS = CLOSERS + ";,"
 
 
 def block_end(draft: Draft) -> Draft:
-    """Cuts a text of several lines before the first line that is indented less than the hole.
+    """Cuts a text of several lines before the first line that is indented less than the hole, and before one that closes what is
+    closed already. Behind a line that opens a block with a bracket, the line that closes it still belongs to the text.
 
-    Behind a line that opens a block with a bracket, the line that closes it still belongs to the text.
+    What follows a blank line is the next suggestion.
     """
     rows = draft.text.split("\n")
     if len(rows) == 1:
         return draft
+    kept = min(_by_indentation(draft, rows), _by_closer(draft, rows))
+    if kept < len(rows):
+        draft, rows = draft.with_text("\n".join(rows[:kept]).rstrip("\n")), rows[:kept]
+    blank = None if draft.invoked else _first_blank(rows)
+    return draft if blank is None else draft.cut(len("\n".join(rows[:blank])))
+
+
+def _by_indentation(draft: Draft, rows: list[str]) -> int:
     opener = draft.head.rstrip().endswith((":", "{", "(", "["))
-    base = _indent(draft.head, draft.width)
+    base = indent_of(draft.head, draft.width)
     for number, row in enumerate(rows[1:], start=1):
         if not row.strip():
             continue
-        indent = _indent(row, draft.width)
+        indent = indent_of(row, draft.width)
         if indent < base or (opener and indent == base):
-            if indent == base and draft.head.rstrip()[-1:] in "{([" and not row.strip().strip(_CLOSERS):
-                number += 1
-            return draft.with_text("\n".join(rows[:number]).rstrip("\n"))
-    return draft
+            closes = indent == base and draft.head.rstrip()[-1:] in "{([" and not row.strip().strip(_BEHIND_CLOSERS)
+            return number + 1 if closes else number
+    return len(rows)
 
 
-def _indent(line: str, width: int) -> int:
-    expanded = line.expandtabs(width)
-    return len(expanded) - len(expanded.lstrip(" "))
+def _by_closer(draft: Draft, rows: list[str]) -> int:
+    """The first line that closes the block around the cursor, where the document's own line at `last_line` does so."""
+    if draft.snapshot is None or draft.last_line <= draft.at.line:
+        return len(rows)
+    last = draft.snapshot.line(draft.last_line)
+    if not last.strip() or last.strip()[0] not in CLOSERS:
+        return len(rows)
+    indent, base = indent_of(last, draft.width), indent_of(draft.head, draft.width)
+    if indent != base if balance(draft.head) > 0 else indent >= base:
+        # That line closes another block; ours is still open.
+        return len(rows)
+    text = "\n".join(rows)
+    surplus, _ = unmatched(brackets(text))
+    if not surplus:
+        return len(rows)
+    line = text.count("\n", 0, surplus[0])
+    return line if line > 0 and rows[line].strip()[0] in CLOSERS else len(rows)
+
+
+def _first_blank(rows: list[str]) -> int | None:
+    """The first blank line behind one that is not."""
+    first = next((number for number, row in enumerate(rows) if row.strip()), len(rows))
+    return next((number for number in range(first, len(rows)) if not rows[number].strip()), None)

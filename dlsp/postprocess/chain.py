@@ -4,36 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
+from dlsp.postprocess.balance import balance
 from dlsp.postprocess.block_end import block_end
 from dlsp.postprocess.characters import characters
 from dlsp.postprocess.confidence import confidence
 from dlsp.postprocess.draft import Draft
 from dlsp.postprocess.echo import echo
 from dlsp.postprocess.indentation import indentation
+from dlsp.postprocess.junk import junk
 from dlsp.postprocess.lines import lines
+from dlsp.postprocess.rejected import rejected
 from dlsp.postprocess.repetition import repetition
 from dlsp.postprocess.suffix_overlap import suffix_overlap
+from dlsp.postprocess.syntax_regression import syntax_regression
+from dlsp.postprocess.too_short import too_short
 from dlsp.postprocess.trailing_space import trailing_space
+from dlsp.postprocess.weak_tail import weak_tail
 
 Filter = Callable[[Draft], Draft]
 
-# Doubtful text goes first, as it costs nothing to see. Lines are cut before their indentation is looked at, and text is
-# compared with its surroundings only when it is in the document's own manner. What the cuts leave behind is trimmed last.
+# Doubtful text goes first, as it costs nothing to see, and its weak tail while the text still is what the tokens said: every
+# rewriting after that parts the two. Lines are cut before their indentation is looked at, and text is compared with its
+# surroundings only when it is in the document's own manner; what stands behind the cursor before what stands above, because a text
+# that ends in the next lines is cut there, while one that begins with them is no suggestion. The parse comes when all that would
+# break the code for a known reason is gone, as it is the dearest. What is left is judged last: whether it is worth showing.
 FILTERS: tuple[Filter, ...] = (
     confidence,
     characters,
+    junk,
     lines,
+    weak_tail,
     repetition,
     indentation,
     block_end,
     suffix_overlap,
     echo,
+    balance,
     trailing_space,
+    syntax_regression,
+    too_short,
+    rejected,
 )
 
 
 def polish(draft: Draft) -> Draft:
-    """The draft after all filters. Without text it always has a reason; white space alone is no text: `empty_output`."""
+    """The draft after all filters, and so the `rest` that was cut off to follow it. Without text it always has a reason; white
+    space alone is no text: `empty_output`."""
+    done = _filtered(draft)
+    return msgspec.structs.replace(done, rest=_filtered(done.following()).text) if done.rest else done
+
+
+def _filtered(draft: Draft) -> Draft:
     for apply in FILTERS:
         if not draft.text.strip():
             break

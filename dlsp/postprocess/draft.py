@@ -5,57 +5,168 @@ from __future__ import annotations
 import msgspec
 
 from dlsp.documents import Point, Snapshot
+from engine.api import Fill, Piece
 
 SURROUNDING_LINES = 12
+LONGEST_LINE = 2000
+"""Of longer lines only the characters nearest to the cursor count, and of longer neighbours the first ones."""
 _SAMPLED_LINES = 200
+_TAB_LANGUAGES = frozenset({"makefile", "go", "go.mod"})
+"""Their tools accept or write nothing else, whatever the editor is set to."""
+
+
+class Style(msgspec.Struct, frozen=True):
+    """How the editor is set to indent. `tab_size` 0 means that it did not say, and the document is looked at."""
+
+    tab_size: int = 0
+    insert_spaces: bool = True
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a suggestion.
+
+    `last_line` is the last line of the block around the cursor, -1 where that is not known. `floor` is the lowest confidence
+    that is shown. Automatic suggestions, those that nobody `invoked`, have at least `min_characters` characters besides white
+    space and are none of the texts `rejected` at this place.
+    """
+
+    max_lines: int = 1
+    last_line: int = -1
+    floor: float = 0.0
+    invoked: bool = False
+    min_characters: int = 1
+    rejected: tuple[str, ...] = ()
+    style: Style = Style()
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """Text for one hole and what stands around it, all with "\\n" line ends.
 
-    `head` and `tail` are the parts of the cursor's line before and after it; `above` are the nearest lines before that line,
-    nearest first, `below` the nearest after it. `tabs` and `width` say how the document is indented. `floor` is the lowest
-    confidence that is shown. `reason` is set by the filter that takes the text away.
+    `head` and `tail` are the parts of the cursor's line before and after it, of which the text takes the place of the first
+    `replaces` characters of `tail`; `above` are the nearest lines before that line, nearest first, `below` the nearest after it.
+    `tabs` and `width` say how the document is indented. `pieces` joined are the text, or they are empty. `rest` is what was cut
+    off and would follow the text, to be suggested next. `snapshot` and `at` are where all this comes from. `reason` is set by the
+    filter that takes the text away. For the other facts see `Wanted`.
     """
 
     text: str
     confidence: float = 1.0
+    pieces: tuple[Piece, ...] = ()
     floor: float = 0.0
     max_lines: int = 1
+    last_line: int = -1
+    invoked: bool = False
+    min_characters: int = 1
+    rejected: tuple[str, ...] = ()
+    language: str = ""
     head: str = ""
     tail: str = ""
     above: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
     tabs: bool = False
     width: int = 4
+    replaces: int = 0
+    rest: str = ""
+    snapshot: Snapshot | None = None
+    at: Point = Point(0, 0)
     reason: str = ""
 
+    @property
+    def behind(self) -> str:
+        """What is left of the cursor's line behind the text."""
+        return self.tail[self.replaces :]
+
     def with_text(self, text: str) -> Draft:
-        """The same with another text."""
-        return self if text == self.text else msgspec.structs.replace(self, text=text)
+        """The same with another text. What is cut off its end takes its pieces along, and a rest that no longer follows; text
+        that is rewritten has no pieces."""
+        if text == self.text:
+            return self
+        pieces = _first(self.pieces, len(text)) if self.text.startswith(text) else ()
+        rest = self.rest if _last_words(text) == _last_words(self.text) else ""
+        return msgspec.structs.replace(self, text=text, pieces=pieces, rest=rest)
+
+    def cut(self, position: int) -> Draft:
+        """The same with only the first `position` characters, white space at their end left out; the others are to be suggested
+        next, if nothing stands behind them on the line."""
+        kept = self.text[:position].rstrip()
+        rest = self.text[len(kept) :] if kept and not self.behind.strip() else ""
+        return msgspec.structs.replace(self.with_text(kept), rest=rest if rest.strip() else "")
 
     def dropped(self, reason: str) -> Draft:
         """The same without text, and why."""
-        return msgspec.structs.replace(self, text="", reason=reason)
+        return msgspec.structs.replace(self, text="", pieces=(), rest="", replaces=0, reason=reason)
+
+    def following(self) -> Draft:
+        """The draft of the rest, as if the text had been accepted."""
+        rows = (self.head + self.text).split("\n")
+        above = (*reversed(rows[:-1]), *self.above)[:SURROUNDING_LINES]
+        snapshot, at = self.snapshot, self.at
+        if snapshot is not None:
+            snapshot, at = snapshot.with_item(at, Point(at.line, at.column + self.replaces), self.text)
+        place = {"head": rows[-1], "tail": self.behind, "above": above, "snapshot": snapshot, "at": at}
+        return msgspec.structs.replace(self, text=self.rest, rest="", pieces=(), replaces=0, last_line=-1, **place)
 
 
-def draft_for(snapshot: Snapshot, at: Point, text: str, confidence: float) -> Draft:
-    """A draft at a place of a document; the limits are left at their defaults."""
-    tabs, width = _indentation(snapshot, at.line)
+def draft_for(snapshot: Snapshot, at: Point, fill: Fill, wanted: Wanted) -> Draft:
+    """A draft of `fill` at a place of a document, for what is `wanted`."""
+    tabs, width = _indentation(snapshot, at.line, wanted.style)
+    above = range(at.line - 1, max(at.line - 1 - SURROUNDING_LINES, -1), -1)
+    below = range(at.line + 1, min(at.line + 1 + SURROUNDING_LINES, len(snapshot.lines)))
     return Draft(
-        text=text,
-        confidence=confidence,
-        head=snapshot.head(at),
-        tail=snapshot.tail(at),
-        above=tuple(snapshot.line(number) for number in range(at.line - 1, max(at.line - 1 - SURROUNDING_LINES, -1), -1)),
-        below=tuple(snapshot.line(number) for number in range(at.line + 1, min(at.line + 1 + SURROUNDING_LINES, len(snapshot.lines)))),
+        text=fill.text,
+        confidence=fill.confidence,
+        pieces=fill.pieces,
+        floor=wanted.floor,
+        max_lines=wanted.max_lines,
+        last_line=wanted.last_line,
+        invoked=wanted.invoked,
+        min_characters=wanted.min_characters,
+        rejected=wanted.rejected,
+        language=snapshot.language,
+        head=_near_end(snapshot.head(at)),
+        tail=snapshot.tail(at)[:LONGEST_LINE],
+        above=tuple(snapshot.line(number)[:LONGEST_LINE] for number in above),
+        below=tuple(snapshot.line(number)[:LONGEST_LINE] for number in below),
         tabs=tabs,
         width=width,
+        snapshot=snapshot,
+        at=at,
     )
 
 
-def _indentation(snapshot: Snapshot, around: int) -> tuple[bool, int]:
-    """Tabs or spaces, and how many, by the lines near a line; four spaces where nothing is indented."""
+def indent_of(line: str, width: int) -> int:
+    """Columns of white space that a line begins with."""
+    expanded = line.expandtabs(width)
+    return len(expanded) - len(expanded.lstrip(" "))
+
+
+def _first(pieces: tuple[Piece, ...], characters: int) -> tuple[Piece, ...]:
+    out: list[Piece] = []
+    for piece in pieces:
+        if characters <= 0:
+            break
+        out.append(msgspec.structs.replace(piece, text=piece.text[:characters]))
+        characters -= len(piece.text)
+    return tuple(out)
+
+
+def _last_words(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2].strip()
+
+
+def _near_end(head: str) -> str:
+    """A very long line's end, with its indentation."""
+    if len(head) <= LONGEST_LINE:
+        return head
+    return head[: len(head) - len(head.lstrip())][:LONGEST_LINE] + head[-LONGEST_LINE:]
+
+
+def _indentation(snapshot: Snapshot, around: int, style: Style) -> tuple[bool, int]:
+    """Tabs or spaces, and how many: the editor's setting, else by the lines near a line; four spaces where nothing is indented."""
+    if snapshot.language in _TAB_LANGUAGES:
+        return True, style.tab_size or 4
+    if style.tab_size > 0:
+        return not style.insert_spaces, style.tab_size
     first = max(0, around - _SAMPLED_LINES)
     lines = snapshot.lines[first : around + _SAMPLED_LINES]
     spaces = [len(line) - len(line.lstrip(" ")) for line in lines if line.startswith("  ") and line.strip()]

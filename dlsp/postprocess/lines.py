@@ -6,10 +6,12 @@ from dlsp.postprocess.draft import Draft
 
 
 def lines(draft: Draft) -> Draft:
-    """Cuts after `max_lines` lines. In a block, blank lines at the end go too, unless the rest of the cursor's line would follow them."""
-    if draft.max_lines == 1:
-        return draft.with_text(draft.text.partition("\n")[0])
-    kept = draft.text.split("\n")[: draft.max_lines]
-    while len(kept) > 1 and not kept[-1].strip() and not draft.tail.strip():
-        kept.pop()
-    return draft.with_text("\n".join(kept))
+    """Cuts after `max_lines` lines; what follows is the next suggestion. In a block, blank lines at the end go too, unless the
+    rest of the cursor's line would follow them."""
+    rows = draft.text.split("\n")
+    if len(rows) > draft.max_lines:
+        first = "\n".join(rows[: draft.max_lines])
+        return draft.cut(len(first)) if first.strip() and not draft.behind.strip() else draft.with_text(first)
+    while len(rows) > 1 and not rows[-1].strip() and not draft.behind.strip():
+        rows.pop()
+    return draft.with_text("\n".join(rows))

@@ -5,43 +5,53 @@ Brackets are counted, because `f(g(x` in front of `)` needs a bracket of its own
 
 from __future__ import annotations
 
+import re
+
+import msgspec
+
+from dlsp.postprocess.brackets import CLOSERS, balance
 from dlsp.postprocess.draft import Draft
 
-_OPENERS = "([{"
-_CLOSERS = ")]}"
 _QUOTES = "\"'`"
 _SEPARATORS = ",;:"
 _SHORTEST_WORD_OVERLAP = 3
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def suffix_overlap(draft: Draft) -> Draft:
-    """Cuts what is there already; drops with `duplicate` when nothing else is left."""
+    """Cuts what is there already, or, where the text says the rest of the line in between, has it take that rest's place; drops
+    with `duplicate` when nothing else is left."""
     text = _without_next_lines(draft, draft.text)
     text = _without_rest_of_line(draft, text)
     text = _without_surplus_closers(draft, text)
     if not text.strip() and draft.text.strip():
         return draft.dropped("duplicate")
-    return draft.with_text(text)
+    draft = draft.with_text(text)
+    if _says_rest_of_line(draft):
+        return msgspec.structs.replace(draft, replaces=draft.replaces + len(draft.behind.rstrip()), rest="")
+    return draft
 
 
 def _without_next_lines(draft: Draft, text: str) -> str:
-    """The last lines of the text are the lines below the cursor."""
+    """The last lines of the text are the lines below the cursor; the very last one may be cut off in the middle."""
     rows = text.split("\n")
     below = [row.rstrip() for row in draft.below if row.strip()]
-    if len(rows) == 1 or draft.tail.strip():
+    if len(rows) == 1 or draft.behind.strip():
         return text
     for count in range(min(len(rows) - 1, len(below)), 0, -1):
-        if [row.rstrip() for row in rows[-count:]] != below[:count]:
+        *whole, last = (row.rstrip() for row in rows[-count:])
+        begun = last == below[count - 1] or (len(last.strip()) >= _SHORTEST_WORD_OVERLAP and below[count - 1].startswith(last))
+        if whole != below[: count - 1] or not begun:
             continue
         kept = "\n".join(rows[:-count])
-        if any(character.isalnum() for row in below[:count] for character in row) or _balance(draft.head + text) <= 0:
+        if any(character.isalnum() for row in rows[-count:] for character in row) or balance(draft.head + text) <= 0:
             return kept.rstrip()
     return text
 
 
 def _without_rest_of_line(draft: Draft, text: str) -> str:
     """The text ends with the beginning of what follows on the line."""
-    tail = draft.tail.rstrip()
+    tail = draft.behind.rstrip()
     for count in range(min(len(text), len(tail)), 0, -1):
         overlap = tail[:count]
         if not text.endswith(overlap):
@@ -50,11 +60,11 @@ def _without_rest_of_line(draft: Draft, text: str) -> str:
         solid = overlap.strip()
         if not solid:
             return kept
-        if all(character in _CLOSERS for character in solid):
+        if all(character in CLOSERS for character in solid):
             # Left to the count of brackets.
             continue
-        line = (draft.head + text + draft.tail).rpartition("\n")[2]
-        if all(character in _CLOSERS + _QUOTES + _SEPARATORS for character in solid):
+        line = (draft.head + text + draft.behind).rpartition("\n")[2]
+        if all(character in CLOSERS + _QUOTES + _SEPARATORS for character in solid):
             if not any(quote in solid for quote in _QUOTES) or any(line.count(quote) % 2 for quote in _QUOTES if quote in solid):
                 return kept
         elif len(solid) >= _SHORTEST_WORD_OVERLAP:
@@ -64,27 +74,30 @@ def _without_rest_of_line(draft: Draft, text: str) -> str:
 
 def _without_surplus_closers(draft: Draft, text: str) -> str:
     """The text closes what the rest of the line closes already."""
-    kept = text
-    while kept and kept[-1] in _CLOSERS and draft.tail.lstrip().startswith(kept[-1]) and _balance(draft.head + kept + draft.tail) < 0:
+    kept, behind = text, draft.behind
+    solid = behind.lstrip()
+    closers = solid[: len(solid) - len(solid.lstrip(CLOSERS))]
+    while kept and kept[-1] in closers and balance(draft.head + kept + behind) < 0:
         kept = kept[:-1]
-    return kept.rstrip(" ") if kept != text and draft.tail.startswith(" ") else kept
+    return kept.rstrip(" ") if kept != text and behind.startswith(" ") else kept
 
 
-def _balance(text: str) -> int:
-    """Brackets opened and not closed, negative when more are closed than opened; those inside one-line strings do not count."""
-    depth, quote, escaped = 0, "", False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif quote:
-            if character in (quote, "\n"):
-                quote = ""
-        elif character in "\"'`":
-            quote = character
-        elif character in _OPENERS:
-            depth += 1
-        elif character in _CLOSERS:
-            depth -= 1
-    return depth
+def _says_rest_of_line(draft: Draft) -> bool:
+    """Whether the text holds the rest of the line in order, so that it must have been meant to take its place.
+
+    Editors show text that replaces what is behind the cursor only if that is a subsequence of it.
+    """
+    behind = draft.behind.rstrip()
+    if not behind.strip() or not _in_order(behind, draft.text):
+        return False
+    said, rest = _TOKEN.findall(draft.text), _TOKEN.findall(behind)
+    if all(character in CLOSERS + _QUOTES + _SEPARATORS for token in rest for character in token):
+        # Only what an editor has closed on its own: it stands twice if the text closes more than is open.
+        return balance(draft.head + draft.text + behind) < 0 <= balance(draft.head + draft.text)
+    return len(behind.strip()) >= _SHORTEST_WORD_OVERLAP and said[-1:] == rest[-1:] and _in_order(rest, said) and len(rest) > 1
+
+
+def _in_order(part: str | list[str], whole: str | list[str]) -> bool:
+    """Whether one sequence is what is left of the other when something is taken out."""
+    items = iter(whole)
+    return all(item in items for item in part)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from engine.api import Fill, Finish, InfillRequest, InfillResult, Timings
+from engine.api import Fill, Finish, InfillRequest, InfillResult, Limits, Piece, Timings
 from engine.diffusion.canvas import Canvas
 from engine.diffusion.length import cut_lines
 from engine.diffusion.sampler import Vocabulary
@@ -29,6 +29,7 @@ from engine.runtime.device import Placement, place
 from engine.runtime.fill import Attempt, Filled, Filler, Job, Tools, Watch
 from engine.runtime.in_place import InPlaceFiller
 from engine.runtime.loading import load_network
+from engine.runtime.pieces import cut, pieces_of
 from engine.runtime.rolling import RollingFiller
 from engine.runtime.runner import BlockRunner, InPlaceRunner, PlainRunner, SplitRunner, full_logits
 from engine.text.healing import ForcedStart
@@ -63,18 +64,20 @@ class CanvasView:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A gap in words: its text, its length in tokens, and how it ended."""
+    """A gap in words: its text, its length in tokens, how it ended, and its pieces where they are known."""
 
     text: str
     tokens: int
     finish: Finish
+    pieces: tuple[Piece, ...] = ()
 
 
 class Engine:
     """A loaded model that fills holes.
 
     `model`, `family`, `device` and `dtype` name what runs; `fallback_reason` says why `auto` is not on the GPU that is there,
-    `notice` what its licence asks of whoever uses it. Without its `calibration`, confidence is the product of token probabilities.
+    `notice` what its licence asks of whoever uses it, `prompt_tokens` how much context it reads. Without its `calibration`,
+    confidence is the product of token probabilities.
     """
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, network: Transformer, tokenizer: Tokenizer, placement: Placement) -> None:
@@ -112,6 +115,7 @@ class Engine:
             self._plain = RollingFiller(PlainRunner(network, ids, slots), self._tools)
         sees_suffix = attention != "block_causal" or ids.fim is not None
         self._layout = Layout(ids.document, self.defaults.prefix_tokens, self.defaults.suffix_tokens if sees_suffix else 0)
+        self.prompt_tokens = self._layout.prefix_tokens + self._layout.suffix_tokens
 
     @classmethod
     def load(
@@ -190,7 +194,7 @@ class Engine:
         limit = request.limits.deadline_ms
         watch = Watch(cancelled or (lambda: False), began + limit / 1000 if limit > 0 else float("inf"))
         regions = split(request)
-        prompt = build(regions, request.snippets, self._budget(request.limits.prompt_tokens), self.tokenizer)
+        prompt = build(regions, request.snippets, self._budget(request.limits), self.tokenizer)
         if on_step is not None:
             watch.on_step = lambda gap, before, canvas: on_step(self._view(watch.steps, gap, prompt.spots[gap], before, canvas))
         prompted = time.monotonic()
@@ -221,14 +225,14 @@ class Engine:
             others=tuple(different.values())[1 : options.alternatives],
         )
 
-    def _budget(self, prompt_tokens: int) -> Layout:
-        """The layout's budgets, scaled down where a request asks for a shorter prompt."""
-        own = self._layout.prefix_tokens + self._layout.suffix_tokens
-        if not 0 < prompt_tokens < own:
-            return self._layout
-        share = prompt_tokens / own
-        prefix, suffix = int(self._layout.prefix_tokens * share), int(self._layout.suffix_tokens * share)
-        return Layout(self._layout.document_id, max(min(16, prompt_tokens), prefix), suffix)
+    def _budget(self, limits: Limits) -> Layout:
+        """The layout's budgets with the snippets' share, scaled down where a request asks for a shorter prompt."""
+        layout = replace(self._layout, snippet_share=min(max(limits.snippet_share, 0.0), 1.0))
+        if not 0 < limits.prompt_tokens < self.prompt_tokens:
+            return layout
+        share = limits.prompt_tokens / self.prompt_tokens
+        prefix, suffix = int(layout.prefix_tokens * share), int(layout.suffix_tokens * share)
+        return replace(layout, prefix_tokens=max(min(16, limits.prompt_tokens), prefix), suffix_tokens=suffix)
 
     def _answer(self, regions: Regions, prompt: Prompt, attempt: Attempt) -> tuple[tuple[Fill, ...], Finish]:
         """What goes into each hole, and how the whole ended: the first ending that is not `complete`."""
@@ -240,23 +244,30 @@ class Engine:
             if not all(attempt[gap].kept for gap in gaps):  # a draft that stands as it was is no guess
                 whole = all(told[gap].finish == "complete" for gap in gaps)
                 confidence = calibrated(self.calibration, confidence, place_of(regions, gaps), whole)
-            fills.append(Fill(text=text, confidence=confidence, tokens=sum(told[gap].tokens for gap in gaps)))
+            pieces = _pieces(text, [told[part].pieces if isinstance(part, int) else _certain(part) for part in recipe])
+            fills.append(Fill(text=text, confidence=confidence, tokens=sum(told[gap].tokens for gap in gaps), pieces=pieces))
         return tuple(fills), next((t.finish for t in told if t.finish != "complete"), "complete")
 
     def _text(self, spot: Spot, filled: Filled) -> _Told:
         """The text of a gap: without what healing took back from the prefix, within its limits."""
         if filled.kept:
             assert spot.gap.draft is not None and spot.draft is not None, "only drafts are kept"  # noqa: PT018
-            return _Told(spot.gap.draft, len(spot.draft.ids), filled.finish)
-        tokens, finish, cut = filled.tokens, filled.finish, False
+            return _Told(spot.gap.draft, len(spot.draft.ids), filled.finish, _certain(spot.gap.draft))
+        tokens, finish, shortened = filled.tokens, filled.finish, False
         if spot.draft is None:
             tokens = tokens[: spot.room]
         text = self.tokenizer.decode_bytes(tokens)[len(spot.forced) :].decode("utf-8", errors="ignore")
         if spot.draft is None:
-            text, cut = cut_lines(text, spot.gap.max_lines)
-        if len(tokens) < len(filled.tokens) and finish == "complete" and not cut:
+            text, shortened = cut_lines(text, spot.gap.max_lines)
+        if len(tokens) < len(filled.tokens) and finish == "complete" and not shortened:
             finish = "length"
-        return _Told(text + spot.gap.closing if text else "", len(tokens), finish)
+        if not text:
+            return _Told("", len(tokens), finish)
+        pieces: tuple[Piece, ...] = ()
+        if filled.confidence:
+            said = [self.tokenizer.token_bytes[token] for token in tokens]
+            pieces = cut(pieces_of(said, filled.confidence[: len(tokens)], len(spot.forced)), len(text)) + _certain(spot.gap.closing)
+        return _Told(text + spot.gap.closing, len(tokens), finish, pieces)
 
     def _view(self, step: int, gap: int, spot: Spot, before: Sequence[int], canvas: Canvas) -> CanvasView:
         """A gap as it stands, without the bytes that stand before the cursor already."""
@@ -270,3 +281,14 @@ class Engine:
             slots.append(Slot(piece[skip:].decode(errors="replace"), state, confidence))
             skip = max(0, skip - len(piece))
         return CanvasView(step, finished[len(spot.forced) :].decode(errors="replace"), tuple(slots), gap)
+
+
+def _certain(text: str) -> tuple[Piece, ...]:
+    """Text that nobody had to decide."""
+    return (Piece(text=text, confidence=1.0),) if text else ()
+
+
+def _pieces(text: str, parts: Sequence[tuple[Piece, ...]]) -> tuple[Piece, ...]:
+    """The parts of a hole's `text` in a row; nothing where those of one of them are not known."""
+    pieces = tuple(piece for part in parts for piece in part)
+    return pieces if "".join(piece.text for piece in pieces) == text else ()

@@ -25,12 +25,13 @@ from engine.text.prompt import Prompt, Spot
 @dataclass(frozen=True, slots=True)
 class Filled:
     """The tokens of one gap, the log-probability of all of them with what closed the gap, and how it ended. `kept` means that
-    its draft stands as it was."""
+    its draft stands as it was. `confidence` has the probability of each token; it is empty where that is not known."""
 
     tokens: list[int]
     logprob: float
     finish: Finish
     kept: bool = False
+    confidence: Sequence[float] = ()
 
 
 Attempt = list[Filled]
@@ -195,9 +196,15 @@ def run(
             job.watch.check()
 
 
-def unfinished(spot: Spot, tokens: list[int], logprob: float, finish: Finish) -> Filled:
+def unfinished(spot: Spot, filled: Filled) -> Filled:
     """What a gap that was stopped holds: what is certain from the left, or its draft as it was, of which nothing may be lost."""
-    return Filled(tokens, logprob, finish) if spot.draft is None else kept(finish)
+    return filled if spot.draft is None else kept(filled.finish)
+
+
+def filled(canvas: Canvas, finish: Finish) -> Filled:
+    """What one canvas says, from the left up to its first mask or its end."""
+    tokens = canvas.content()
+    return Filled(tokens, canvas.logprob(), finish, confidence=canvas.confidence[: len(tokens)])
 
 
 def kept(finish: Finish = "complete") -> Filled:

@@ -20,6 +20,7 @@ from engine.runtime.fill import (
     Tools,
     alternatives,
     draft_region,
+    filled,
     kept,
     logprob,
     open_drafts,
@@ -57,7 +58,7 @@ class InPlaceFiller:
         except Stopped as stopped:
             finish = stopped.finish
         if not drafts:
-            return [[unfinished(spot, [], 0.0, finish) for spot in spots]]
+            return [[unfinished(spot, Filled([], 0.0, finish)) for spot in spots]]
         attempts = [_attempt(draft, finish, spots, standing) for draft in drafts]
         order = self._preferred(job, drafts[:tried], attempts)
         return [attempts[i] for i in order] + sorted(attempts[tried:], key=logprob, reverse=True)
@@ -141,10 +142,10 @@ def _attempt(draft: Draft, finish: Finish, spots: Sequence[Spot], standing: Sequ
         if draft_there is not None and not draft_there.opened:
             attempt.append(kept())
         elif not region.done:
-            attempt.append(unfinished(spot, canvas.content(), canvas.logprob(), finish))
+            attempt.append(unfinished(spot, filled(canvas, finish)))
         else:
             full = isinstance(region.length, EndToken) and canvas.end == canvas.size >= spot.room
-            attempt.append(Filled(canvas.content(), canvas.logprob(), "length" if full else "complete"))
+            attempt.append(filled(canvas, "length" if full else "complete"))
     return attempt
 
 

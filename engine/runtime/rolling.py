@@ -47,7 +47,8 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One gap under way: its tokens so far, what is still forced, and what of its draft is still to come; `finish` None: goes on."""
+    """One gap under way: its tokens so far with the probability of each, what is still forced, and what of its draft is still to
+    come; `finish` None: goes on."""
 
     line: _Line
     forced: bytes
@@ -55,6 +56,7 @@ class _Piece:
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
     finish: Finish | None = None
+    confidence: list[float] = field(default_factory=list)
 
 
 class RollingFiller:
@@ -69,7 +71,7 @@ class RollingFiller:
         try:
             standing = self._standing(job)
         except Stopped as stopped:
-            return [[unfinished(spot, [], 0.0, stopped.finish) for spot in spots]]
+            return [[unfinished(spot, Filled([], 0.0, stopped.finish)) for spot in spots]]
         lines = [_Line([], self._tools.sampler(job.options), job.options.alternatives == 1)]
         for number in range(len(spots)):
             lines = [longer for line in lines for longer in self._gap(job, line, number, standing[number])]
@@ -103,9 +105,9 @@ class RollingFiller:
         for piece in self._canvas(job, begun, standing):
             while piece.finish is None:
                 (piece,) = self._canvas(job, replace(piece, line=replace(piece.line, branched=True)), standing)
-            filled = Filled(piece.tokens, piece.logprob, piece.finish)
+            filled = Filled(piece.tokens, piece.logprob, piece.finish, confidence=piece.confidence)
             if piece.finish not in ("complete", "length"):
-                filled = unfinished(spot, piece.tokens, piece.logprob, piece.finish)
+                filled = unfinished(spot, filled)
             lines.append(replace(piece.line, filled=[*line.filled, filled]))
         return lines
 
@@ -174,7 +176,8 @@ class RollingFiller:
         """The piece with what a canvas has added."""
         region = draft.regions[0]
         canvas = region.canvas
-        tokens = piece.tokens + canvas.content()
+        content = canvas.content()
+        tokens, confidence = piece.tokens + content, piece.confidence + canvas.confidence[: len(content)]
         rest = piece.draft[canvas.size :] if piece.draft is not None else None
         finish: Finish | None = None
         lines = self._tools.line_ends(tokens) - spot.forced.count(b"\n") if spot.gap.max_lines > 1 else 0
@@ -189,7 +192,7 @@ class RollingFiller:
         elif spot.gap.max_lines > 1 and lines >= spot.gap.max_lines:
             finish = "complete"
         line = _Line(piece.line.filled, draft.sampler, piece.line.branched or branched)
-        return _Piece(line, region.forced, rest, tokens, piece.logprob + canvas.logprob(), finish)
+        return _Piece(line, region.forced, rest, tokens, piece.logprob + canvas.logprob(), finish, confidence)
 
 
 def _around(prompt: Prompt, number: int, filled: Attempt | None = None) -> tuple[list[int], list[int]]:

@@ -45,6 +45,11 @@ class InfillEngine(Protocol):
         """One sentence that whoever uses the model should read now (its licence, the first time), or empty."""
         ...
 
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens of context the model reads, 0 where that is not known."""
+        ...
+
     def infill(self, request: InfillRequest, *, cancelled: Callable[[], bool] | None = None) -> InfillResult:
         """Fill the holes, blocking; `cancelled` is polled between denoise steps. Raises `RequestError`."""
         ...

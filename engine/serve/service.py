@@ -135,7 +135,7 @@ class EngineService:
             self._scheduler = Scheduler(engine, self._executor, self._busy)
             reason = "cpu_fallback" if engine.fallback_reason else "licence" if engine.notice else ""
             message = " ".join(part for part in (engine.fallback_reason, engine.notice) if part)
-            facts = {"model": engine.model, "device": engine.device, "dtype": engine.dtype}
+            facts = {"model": engine.model, "device": engine.device, "dtype": engine.dtype, "prompt_tokens": engine.prompt_tokens}
             self._publish(replace(self._status, state="ready", reason=reason, message=message, progress=1.0, **facts))
         finally:
             self._loading = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import Snippet
 from engine.errors import HolesApartError
@@ -57,19 +57,24 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Special ids and budgets, in tokens. `document_id` None means the model has no such token."""
+    """Special ids and budgets, in tokens. `document_id` None means the model has no such token, and so reads no snippets.
+
+    `snippet_share` is the share of the prefix's budget that snippets may take from a text that would fill all of it.
+    """
 
     document_id: int | None
     prefix_tokens: int
     suffix_tokens: int
+    snippet_share: float = 0.0
 
 
 def build(regions: Regions, snippets: tuple[Snippet, ...], layout: Layout, tokenizer: Tokenizer) -> Prompt:
     """The prompt for the gaps of `regions`.
 
     The first text keeps its last tokens and the last one its first tokens; those between gaps stay whole and share the
-    budget. Snippets, best first, fill what the first text leaves free, as documents of their own in front; the best one
-    stands nearest. Raises HolesApartError where the gaps are farther apart than the budget allows.
+    budget. Snippets, best first, take what the first text leaves free, at least their share, as documents of their own in
+    front; the best one stands nearest, one that does not fit is left out, and what they leave of their share the first text
+    gets back. Raises HolesApartError where the gaps are farther apart than the budget allows.
     """
     text = _tail_lines(regions.texts[0], layout.prefix_tokens * MAX_CHARACTERS_PER_TOKEN)
     whole = len(text) == len(regions.texts[0])
@@ -87,12 +92,7 @@ def build(regions: Regions, snippets: tuple[Snippet, ...], layout: Layout, token
     last = tokenizer.encode(text[:characters]).ids if characters else []
 
     layout = _around(layout, sum(map(len, runs[1:])))
-    start = [] if layout.document_id is None else [layout.document_id]
-    if whole and len(runs[0]) + len(start) <= layout.prefix_tokens:
-        room = layout.prefix_tokens - len(runs[0]) - len(start)
-        runs[0] = _earlier_documents(snippets, layout, room, tokenizer) + start + runs[0]
-    else:
-        runs[0] = runs[0][_anchored_start(runs[0], layout.prefix_tokens, tokenizer) :]
+    runs[0] = _first(runs[0], whole, snippets, layout, tokenizer)
     if len(last) > layout.suffix_tokens:
         last = last[: _anchored_end(last, layout.suffix_tokens, tokenizer)]
     return Prompt((*runs, last), tuple(spots))
@@ -109,7 +109,21 @@ def _around(layout: Layout, between: int) -> Layout:
             f"The holes are {between} tokens apart, and this model reads {room} at a time.", "Send them in several requests."
         )
     prefix = left * layout.prefix_tokens // room
-    return Layout(layout.document_id, prefix, left - prefix)
+    return replace(layout, prefix_tokens=prefix, suffix_tokens=left - prefix)
+
+
+def _first(ids: list[int], whole: bool, snippets: tuple[Snippet, ...], layout: Layout, tokenizer: Tokenizer) -> list[int]:
+    """Snippets and the first text within the prefix's budget. `whole` says that `ids` begin where their document does."""
+    start = [] if layout.document_id is None else [layout.document_id]
+    free = layout.prefix_tokens - len(start) - len(ids) if whole else 0
+    room = max(free, int(layout.prefix_tokens * layout.snippet_share))
+    earlier = _earlier_documents(snippets, layout, room, tokenizer)
+    if whole and len(earlier) <= free:
+        return earlier + start + ids
+    if not earlier:
+        return ids[_anchored_start(ids, layout.prefix_tokens, tokenizer) :]
+    # The mark is not quite true of a text that is cut, but without it the text would seem to go on with the last snippet.
+    return earlier + start + ids[_anchored_start(ids, layout.prefix_tokens - len(earlier) - len(start), tokenizer) :]
 
 
 def _tail_lines(text: str, characters: int) -> str:
@@ -128,7 +142,7 @@ def _earlier_documents(snippets: tuple[Snippet, ...], layout: Layout, room: int,
     for snippet in snippets:
         ids = [layout.document_id, *tokenizer.encode(snippet.text.replace("\r\n", "\n").rstrip("\n") + "\n").ids]
         if len(ids) > room:
-            break
+            continue
         out = ids + out
         room -= len(ids)
     return out

@@ -28,6 +28,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "HOME": home,
         "XDG_CONFIG_HOME": home / "c",
         "XDG_DATA_HOME": home / "d",
+        "XDG_STATE_HOME": home / "s",
         "XDG_RUNTIME_DIR": runtime,
         "PATH": tmp_path / "bin",
     }
@@ -60,6 +61,8 @@ def test_healthy_machine_passes_everywhere_but_for_editors() -> None:
         "libraries": "pass",
         "settings": "pass",
         "excluded files": "pass",
+        "log": "pass",
+        "counts": "pass",
         "torch": "pass",
         "device": "pass",
         "model": "pass",
@@ -144,6 +147,50 @@ def test_own_exclusions_are_shown(machine: Path) -> None:
     check = found()["excluded files"]
     assert check.state == "pass"
     assert "private/" in check.detail
+
+
+def test_patterns_and_ignore_files_are_listed(machine: Path) -> None:
+    project = machine / "project"
+    project.mkdir()
+    (project / ".gitignore").write_text("build/\n")
+    detail = found(Plan(root=project))["excluded files"].detail
+    assert ".env*" in detail
+    assert "*.pem" in detail
+    assert str(project / ".gitignore") in detail
+
+
+def test_secrets_that_are_let_in_are_a_warning(machine: Path) -> None:
+    settings(machine, "excludeSecrets = false\n")
+    check = found()["excluded files"]
+    assert check.state == "warn"
+    assert "*.pem" not in check.detail
+    assert "excludeSecrets" in check.fix
+
+
+@pytest.mark.parametrize(("name", "says"), [(".env.local", "excluded by"), ("build/a.py", "excluded by"), ("a.py", "not excluded")])
+def test_one_file_may_be_asked_about(machine: Path, name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    project = machine / "project"
+    project.mkdir()
+    (project / ".gitignore").write_text("build/\n")
+    check = found(Plan(file=project / name, root=project))["this file"]
+    assert check.state == "pass"
+    assert says in check.detail
+    run("--file", str(project / name), "--root", str(project), "--json")
+    assert says in {check["name"]: check for check in json.loads(capsys.readouterr().out)}["this file"]["detail"]
+
+
+def test_files_that_are_written_are_named(machine: Path) -> None:
+    checks = found()
+    assert str(machine / "h") in checks["log"].detail
+    assert "nothing yet" in checks["log"].detail
+    assert "stats.jsonl" in checks["counts"].detail
+    path = Path(checks["log"].detail.removesuffix(" (nothing yet)"))
+    path.parent.mkdir(parents=True)
+    path.write_text("x" * 3000)
+    settings(machine, "stats = false\n")
+    checks = found()
+    assert "3 kB" in checks["log"].detail
+    assert "switched off" in checks["counts"].detail
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX")

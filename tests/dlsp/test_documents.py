@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlsp.documents import Change, Point, changed, from_column, opened, split_lines, to_column, typed_since
+from dlsp.documents import Change, Point, changed, follow, from_column, opened, split_lines, to_column, typed_since
 
 URI = "file:///a.py"
 SMILE = "\U0001f600"
@@ -181,3 +181,23 @@ def test_one_very_long_line_is_no_trouble() -> None:
         snapshot, _ = changed(snapshot, version, [Change("y" * 50_000, (0, 500_000), (0, 500_000))], "utf-16")
     assert time.process_time() - began < 1.0
     assert snapshot.size == 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ("import os\na\nb = \nc\n", (2, 4)),
+        ("b = \nc\n", (0, 4)),
+        ("a\nb = \nc\nd\n", (1, 4)),
+        ("a\nb = \n", (1, 4)),
+        ("a\nb = \nc\n", (1, 4)),
+        ("a\nb = 1\nc\n", None),
+        ("new\na\nb = \nc\nd\n", None),
+        ("", None),
+    ],
+)
+def test_a_place_is_followed_when_only_other_lines_changed(new: str, expected: tuple[int, int] | None) -> None:
+    old = opened("file:///a", 1, "python", "a\nb = \nc\n")
+    found = follow(old, Point(1, 4), opened("file:///a", 2, "python", new))
+    assert found == (Point(*expected) if expected else None)
+    assert follow(old, Point(1, 4), opened("file:///b", 2, "python", "a\nb = \nc\n")) is None

@@ -117,3 +117,45 @@ def test_writing_again_writes_nothing(tmp_path: Path) -> None:
     assert {path.relative_to(tmp_path).as_posix() for path in write_generated(tmp_path)} == set(generated())
     assert write_generated(tmp_path) == []
     assert json.loads((tmp_path / "dlsp/settings.schema.json").read_text())["additionalProperties"] is False
+
+
+def test_choices_stand_in_the_order_they_are_declared_in() -> None:
+    properties = schema()["properties"]
+    assert properties["eagerness"]["enum"] == ["low", "medium", "high"]
+    assert properties["context"]["items"]["enum"][0] == "openFiles"
+    page = generated()["docs/settings.md"]
+    assert "| `logLevel` | `debug`, `info`, `warning`, `error` |" in page
+    assert "| `context` | list of `openFiles`, `recentEdits`," in page
+
+
+def test_the_block_for_vs_code() -> None:
+    block = json.loads(generated()["editors/vscode/settings.generated.json"])
+    properties = block["properties"]
+    assert list(properties) == [f"dlsp.{name}" for name in schema()["properties"]]
+    assert [facts["order"] for facts in properties.values()] == list(range(len(properties)))
+    for name, facts in properties.items():
+        assert "type" in facts, name
+        assert "default" in facts, name
+        assert facts["markdownDescription"].endswith("."), name
+    # A folder that somebody else wrote must not send the user's text anywhere, nor let secrets in.
+    for name in ("backend", "remoteUrl", "remoteToken", "excludeSecrets"):
+        assert properties[f"dlsp.{name}"]["scope"] == "machine"
+
+
+def test_the_annotations_for_neovim() -> None:
+    lines = generated()["editors/nvim/lua/dlsp/settings.lua"].splitlines()
+    assert lines[0] == "---@meta"
+    fields = [line for line in lines if line.startswith("---@field ")]
+    assert [line.split()[1] for line in fields] == [f"{name}?" for name in schema()["properties"]]
+    types = {line.split()[1].rstrip("?"): line.split(" ", 3)[2] for line in fields}
+    assert types["enabled"] == "boolean"
+    assert types["languages"] == "table<string,"
+    assert types["exclude"] == "string[]"
+    assert types["eagerness"] == '"low"|"medium"|"high"'
+    assert types["context"].startswith('("openFiles"|')
+    assert types["context"].endswith(")[]")
+
+
+def test_what_was_set_by_its_names_on_the_wire() -> None:
+    options = read_options({"maxLines": 2, "exclude": ["a"], "nonsense": 1}, "x")
+    assert options.sent() == {"maxLines": 2, "exclude": ["a"]}

@@ -65,9 +65,9 @@ async def test_a_client_that_will_not_tell_its_settings() -> None:
     async with memory_client(ScriptedBackend("1")) as client:
         client.refuse = {"workspace/configuration", "client/registerCapability"}
         await client.initialize(capabilities=PULLS)
-        client.open("x = ")
+        client.open("some_name = ")
         await client.ready()
-        assert await client.texts(0, 4) == ["1"]
+        assert await client.texts(0, 12) == ["1"]
 
 
 async def test_another_model_means_another_backend_and_forgets_suggestions() -> None:
@@ -79,16 +79,16 @@ async def test_another_model_means_another_backend_and_forgets_suggestions() -> 
 
     client = MemoryClient(Session(create), ScriptedBackend())
     await client.initialize(options={"debounceMs": 0})
-    client.open("x = ")
+    client.open("some_name = ")
     await client.ready()
-    assert await client.texts(0, 4) == ["nano"]
+    assert await client.texts(0, 12) == ["nano"]
     client.notify("workspace/didChangeConfiguration", {"settings": {"dlsp": {"maxLines": 2}}})
     await client.ask("dlsp/status")
     assert len(made) == 1
     client.notify("workspace/didChangeConfiguration", {"settings": {"dlsp": {"model": "other"}}})
     await client.until(lambda: len(made) == 2 and made[0][1].closed, "another backend")
     await client.ready()
-    assert await client.texts(0, 4) == ["other"]
+    assert await client.texts(0, 12) == ["other"]
     client.hang_up()
     await client.run
     assert made[1][1].closed
@@ -100,9 +100,9 @@ async def test_a_backend_that_cannot_be_made_is_a_status_and_an_empty_answer() -
 
     client = MemoryClient(Session(create), ScriptedBackend())
     await client.initialize(options={"debounceMs": 0})
-    client.open("x = ")
+    client.open("some_name = ")
     await client.ready()
-    assert await client.texts(0, 4) == []
+    assert await client.texts(0, 12) == []
     assert client.statuses[-1]["state"] == "error"
     assert client.reason == "backend_error"
     assert client.statuses[-1]["message"] == "No address is set. Set remoteUrl."

@@ -113,7 +113,8 @@ class MemoryClient:
         params = {
             "processId": None,
             "rootUri": root,
-            "initializationOptions": options,
+            # Their texts are short, too.
+            "initializationOptions": {"minCharacters": 1, **(options or {})} if isinstance(options, dict | None) else options,
             "capabilities": CAPABILITIES if capabilities is None else capabilities,
         }
         result = await self.ask("initialize", params)

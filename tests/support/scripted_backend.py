@@ -58,3 +58,14 @@ class ScriptedBackend:
     async def close(self) -> None:
         self.closed = True
         self._states.put_nowait(None)
+
+
+class Gate:
+    """A script that answers each request only when the test opens it."""
+
+    def __init__(self) -> None:
+        self.held: list[asyncio.Future[Reply]] = []
+
+    def __call__(self, request: InfillRequest) -> Awaitable[Reply]:
+        self.held.append(asyncio.get_running_loop().create_future())
+        return self.held[-1]

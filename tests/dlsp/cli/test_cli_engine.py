@@ -79,6 +79,7 @@ def test_a_host_that_hangs_is_listed_and_stopped_by_force(host, capsys, monkeypa
 def test_in_the_foreground_it_says_where_it_serves_and_leaves_when_idle(runtime, capsys, monkeypatch):
     class Engine:
         model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
+        prompt_tokens = 640
 
         def close(self):
             pass

@@ -15,7 +15,7 @@ from dlsp.cli import main as frame
 from dlsp.cli.main import main
 from engine.errors import HostError
 
-COMMANDS = ["serve", "infill", "engine", "doctor", "bench", "train"]
+COMMANDS = ["serve", "infill", "engine", "models", "stats", "replay", "doctor", "bench", "train"]
 
 
 def run(*args: str) -> int:

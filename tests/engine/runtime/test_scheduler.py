@@ -19,6 +19,7 @@ class StepEngine:
     """Takes as many steps as the prefix says (`10 name`), `-1` for endless; notes what started, ended and how."""
 
     model, device, dtype, fallback_reason, notice = "steps", "cpu", "float32", "", ""
+    prompt_tokens = 640
 
     def __init__(self):
         self.started: list[InfillRequest] = []

@@ -21,6 +21,7 @@ SECRET = "correct horse battery staple"
 
 class FakeEngine:
     model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
+    prompt_tokens = 640
 
     def __init__(self):
         self.cancelled_at = 0.0
@@ -250,6 +251,14 @@ async def test_a_fallback_to_the_cpu_is_told(engine):
     service = EngineService(EngineConfig(), lambda config, progress: engine)
     await ready(service)
     assert (service.status.reason, service.status.message) == ("cpu_fallback", "cuda: out of memory")
+    await service.close("stopped")
+
+
+async def test_how_much_the_model_reads_is_told_once_it_is_loaded(engine):
+    service = EngineService(EngineConfig(), lambda config, progress: engine)
+    assert service.status.prompt_tokens == 0
+    await ready(service)
+    assert service.status.prompt_tokens == 640
     await service.close("stopped")
 
 

@@ -2,14 +2,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlsp.context.gather import CHARACTERS_A_TOKEN, Origin, gather
+from dlsp.context.candidates import ContextSpot, Origin
+from dlsp.context.gather import CHARACTERS_A_TOKEN, gather
 from dlsp.documents import Point, opened
 from dlsp.settings import Settings
 from dlsp.trigger import Decision
 
 
 def request_at(text: str, at: Point, settings: Settings | None = None, uri: str = "file:///code/src/a.py", **origin):
-    return gather(opened(uri, 7, "python", text), at, Decision(max_lines=3), settings or Settings(), Origin(**origin))
+    spot = ContextSpot(
+        snapshot=opened(uri, 7, "python", text),
+        at=at,
+        decision=Decision(max_lines=3),
+        settings=settings or Settings(),
+        origin=Origin(**origin),
+        excluded=lambda uri: False,
+        until=0.0,
+    )
+    return gather(spot).request
 
 
 def test_the_request_says_what_stands_around_the_hole() -> None:

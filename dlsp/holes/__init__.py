@@ -1,0 +1,1 @@
+"""Which places of a document are to be filled, and the request that asks for it."""

@@ -1,0 +1,306 @@
+"""The filling of one task's holes: all at once, then one by one where a text does not fit, held to the grammar throughout.
+
+Every hole has a ladder of further attempts; a hole that none of them suits stays as it was. Knows no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from dlsp import syntax
+from dlsp.backends.base import Backend
+from dlsp.documents import Snapshot
+from dlsp.holes.openings import Filled, Filling, Opening, Wish, joined_tail, regroup, rendered, request_for
+from dlsp.holes.stubs import is_stub
+from dlsp.infilling.refit import Candidate, cut, refit, without_end
+from dlsp.infilling.task import Task, reason_of, sentence
+from dlsp.session import Session
+from engine.api import Decoding, InfillResult
+from engine.errors import HolesApartError, LoadingError
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[float, str], None]
+
+SEEDS = 4
+"""How many texts are asked for when the first one does not fit."""
+_WARM = 0.6
+_GRACE_SECONDS = 2.0
+_LOADING_SECONDS = 30.0
+_MOST_WHOLE_LINES = 5000
+"""Documents up to this length are parsed whole to see whether a text fits, longer ones near the hole."""
+_CHARACTERS_A_TOKEN = 3.5
+_NEUTRAL: tuple[str | None, ...] = (None, "x", "", "x;")
+"""What may stand in all holes so that a document parses without their texts; None: what stands there now."""
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """A further attempt at one hole: the hole as it is asked for, and how. Without an opening: what there is, cut."""
+
+    opening: Opening | None
+    decoding: Decoding = Decoding()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A task and what it means in the document `basis`: sorted holes apart from each other. `path` is for the prompt."""
+
+    task: Task
+    basis: Snapshot
+    openings: tuple[Opening, ...]
+    path: str = ""
+
+
+class Work:
+    """One run. `run` may be called once; it raises what the backend raises."""
+
+    def __init__(self, session: Session, backend: Backend, plan: Plan, on_progress: OnProgress) -> None:
+        self._session, self._backend, self._tell = session, backend, on_progress
+        self._task, self._basis, self._openings, self._path = plan.task, plan.basis, plan.openings, plan.path
+        openings = plan.openings
+        limit = session.settings.infill_deadline_ms
+        self._until = time.monotonic() + limit / 1000 if limit else float("inf")
+        self._candidates: list[list[Candidate]] = [[] for _ in openings]
+        self._chosen: list[Candidate | None] = [None for _ in openings]
+        self._neutral: list[str | None] | None = None
+        self._late = False
+        self._said_nothing = ""
+        self._model = ""
+
+    async def run(self) -> Filling:
+        """Fill all holes."""
+        count = len(self._openings)
+        self._tell(0.05, "Filling 1 hole." if count == 1 else f"Filling {count} holes.")
+        self._neutral = self._neutral_texts()
+        numbers = range(count)
+        await self._all(numbers)
+        for number in numbers:
+            if self._said_nothing == "superseded":
+                break
+            self._tell(0.6 + 0.4 * number / count, f"Checking hole {number + 1} of {count}.")
+            await self._settle(number)
+        self._agree()
+        return self._filling()
+
+    # Asking
+
+    async def _all(self, numbers: Sequence[int]) -> None:
+        """All holes jointly, or half by half where they are farther apart than the model reads."""
+        try:
+            await self._ask({number: self._openings[number] for number in numbers}, self._decoding())
+        except HolesApartError:
+            if len(numbers) == 1:
+                raise
+            first, second = regroup(numbers)
+            await self._all(first)
+            for number in first:
+                # The second half is to see what goes into the first one.
+                self._choose(number)
+            await self._all(second)
+
+    async def _ask(self, wanted: Mapping[int, Opening], decoding: Decoding) -> None:
+        """One request for some of the holes, the others as they stand by now; its texts become candidates."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            self._late = True
+            return
+        texts = [None if number in wanted or chosen is None else chosen.text for number, chosen in enumerate(self._chosen)]
+        snapshot, moved = rendered(self._basis, self._openings, texts)
+        holes = [msgspec.structs.replace(opening, span=moved[number].span) for number, opening in wanted.items()]
+        wish = Wish(
+            client=self._session.origin.client,
+            document=f"{self._task.uri}#{self._task.purpose}",
+            path=self._path,
+            deadline_ms=max(1, int(left * 1000)) if left != float("inf") else 0,
+            decoding=decoding,
+        )
+        request = request_for(snapshot, holes, self._session.settings, wish)
+        async with asyncio.timeout(None if left == float("inf") else left + _GRACE_SECONDS):
+            try:
+                result = await self._backend.infill(request)
+            except LoadingError:
+                if not await self._session.wait_until_loaded(_LOADING_SECONDS):
+                    raise
+                result = await self._backend.infill(request)
+        self._take(list(wanted), holes, snapshot, result)
+
+    def _take(self, numbers: Sequence[int], holes: Sequence[Opening], snapshot: Snapshot, result: InfillResult) -> None:
+        self._model = result.model or self._model
+        self._late = self._late or result.finish == "deadline"
+        self._said_nothing = result.reason or self._said_nothing
+        for fills in (result.fills, *result.others):
+            for place, (number, opening, said) in enumerate(zip(numbers, holes, fills, strict=False)):
+                tail = joined_tail(snapshot, opening) if place == len(holes) - 1 else ""
+                candidate = refit(snapshot, opening, without_end(said, tail))
+                known = {each.text for each in self._candidates[number]}
+                if candidate is not None and candidate.text not in known:
+                    self._candidates[number].append(candidate)
+
+    def _decoding(self) -> Decoding:
+        task = self._task
+        count = max(task.alternatives, SEEDS if task.stretch != 1 or task.differs else 1)
+        if task.seed or task.differs:
+            return self._sampled(task.seed, count)
+        return Decoding(alternatives=count)
+
+    def _sampled(self, seed: int, count: int = SEEDS) -> Decoding:
+        return Decoding(temperature=_WARM, top_p=0.95, seed=seed, alternatives=count)
+
+    # Choosing
+
+    async def _settle(self, number: int) -> None:
+        """Find a text for a hole, taking further steps as long as none fits."""
+        if self._task.kind == "repair":
+            # Of many texts that are right, the one that changes the least is the repair.
+            await self._ask({number: self._opened_wide(number)}, Decoding(alternatives=SEEDS))
+        if self._chosen[number] is not None or self._choose(number):
+            return
+        for step in self._steps(number):
+            await asyncio.sleep(0)
+            if step.opening is None:
+                if self._choose_part(number):
+                    return
+                continue
+            if self._late:
+                continue
+            await self._ask({number: step.opening}, step.decoding)
+            if self._choose(number):
+                return
+
+    def _steps(self, number: int) -> Iterator[_Step]:
+        opening, task = self._openings[number], self._task
+        if task.stretch > 1:
+            slots = min(int(len(opening.draft) / _CHARACTERS_A_TOKEN * task.stretch), 256)
+            yield _Step(opening, Decoding(length="fixed", slots=max(4, slots)))
+            return
+        if task.stretch < 1:
+            yield _Step(None)
+            return
+        if task.kind == "refine":
+            noisier = msgspec.structs.replace(opening, noise=min(1.0, opening.noise + 0.2))
+            if 0 < opening.noise < 1:
+                yield _Step(noisier, self._sampled(task.seed + 1))
+            return
+        yield _Step(self._opened_wide(number) if task.kind == "repair" else opening, self._sampled(task.seed + 1))
+        yield _Step(None)
+        if task.kind == "repair" or opening.locked:
+            return
+        short = msgspec.structs.replace(opening, max_lines=1, max_tokens=64)
+        if opening.max_lines != 1:
+            yield _Step(short, Decoding(alternatives=SEEDS))
+        if opening.function and self._basis.language == "python":
+            # A function that returns a value is better than a stub, and this is nearly always a sentence.
+            yield _Step(msgspec.structs.replace(short, lead=opening.lead + "return "), Decoding(alternatives=SEEDS))
+
+    def _opened_wide(self, number: int) -> Opening:
+        opening = self._openings[number]
+        lines = opening.draft.count("\n") + 2
+        return msgspec.structs.replace(opening, noise=1.0, max_lines=max(opening.max_lines, lines))
+
+    def _choose(self, number: int) -> bool:
+        fitting = [each for each in self._ordered(number) if self._fits(number, each.text)]
+        if fitting:
+            self._chosen[number] = fitting[0]
+        return bool(fitting)
+
+    def _choose_part(self, number: int) -> bool:
+        """The first lines of a candidate, as many as fit."""
+        for candidate in self._candidates[number]:
+            rows = candidate.text.split("\n")
+            for count in range(len(rows) - 1, 0, -1):
+                text = "\n".join(rows[:count]).rstrip()
+                if not is_stub(text) and self._fits(number, text):
+                    self._chosen[number] = Candidate(text=text, confidence=candidate.confidence, pieces=cut(candidate.pieces, len(text)))
+                    return True
+        return False
+
+    def _ordered(self, number: int) -> list[Candidate]:
+        candidates, opening = self._candidates[number], self._openings[number]
+        if self._task.stretch != 1:
+            return sorted(candidates, key=lambda each: len(each.text), reverse=self._task.stretch > 1)
+        if self._task.kind == "repair":
+            return sorted(candidates, key=lambda each: -_likeness(opening.draft, each.text))
+        return candidates
+
+    def _fits(self, number: int, text: str) -> bool:
+        """Whether a text may stand in a hole: it says something, and does the syntax no harm."""
+        opening, task = self._openings[number], self._task
+        if not text.strip() or (opening.stub and is_stub(text)) or (task.anew and text == opening.draft):
+            return False
+        if (task.stretch > 1 and len(text) <= len(opening.draft)) or (task.stretch < 1 and len(text) >= len(opening.draft)):
+            return False
+        if self._neutral is not None:
+            texts = list(self._neutral)
+            texts[number] = text
+            return syntax.parses(self._basis.language, rendered(self._basis, self._openings, texts)[0].text) is not False
+        if task.kind == "repair" and (before := len(syntax.error_spans(self._basis, opening.span))):
+            texts = [text if each == number else None for each in range(len(self._openings))]
+            snapshot, moved = rendered(self._basis, self._openings, texts)
+            return len(syntax.error_spans(snapshot, moved[number].span)) < before
+        return syntax.introduces_error(self._basis, opening.span, text) is not True
+
+    def _neutral_texts(self) -> list[str | None] | None:
+        """What may stand in the holes so that the document parses; None if nothing does, or it is too long to be parsed whole."""
+        if len(self._basis.lines) > _MOST_WHOLE_LINES:
+            return None
+        for neutral in _NEUTRAL:
+            texts = [None if neutral is None else opening.lead + neutral for opening in self._openings]
+            parsed = syntax.parses(self._basis.language, rendered(self._basis, self._openings, texts)[0].text)
+            if parsed is None:
+                return None
+            if parsed:
+                return texts
+        return None
+
+    def _agree(self) -> None:
+        """Texts that fit one by one must do so together; as long as they do not, the last one goes."""
+        if self._neutral is None:
+            return
+        while sum(chosen is not None for chosen in self._chosen) > 1:
+            texts = [neutral if chosen is None else chosen.text for chosen, neutral in zip(self._chosen, self._neutral, strict=True)]
+            if syntax.parses(self._basis.language, rendered(self._basis, self._openings, texts)[0].text) is not False:
+                return
+            last = max(number for number, chosen in enumerate(self._chosen) if chosen is not None)
+            self._chosen[last] = None
+
+    # The end
+
+    def _filling(self) -> Filling:
+        holes = []
+        for number, (opening, chosen) in enumerate(zip(self._openings, self._chosen, strict=True)):
+            if chosen is not None:
+                others = self._others(number, chosen)
+                holes.append(Filled(span=opening.span, text=chosen.text, confidence=chosen.confidence, pieces=chosen.pieces, others=others))
+        filling = Filling(basis=self._basis, holes=tuple(holes), skipped=len(self._openings) - len(holes), model=self._model)
+        if holes:
+            return filling
+        why = self._why()
+        return msgspec.structs.replace(filling, reason=reason_of(why), message=sentence(why))
+
+    def _others(self, number: int, chosen: Candidate) -> tuple[str, ...]:
+        if self._task.alternatives < 2:
+            return ()
+        rest = [each.text for each in self._ordered(number) if each.text != chosen.text and self._fits(number, each.text)]
+        return tuple(rest[: self._task.alternatives - 1])
+
+    def _why(self) -> str:
+        """The id of the sentence that says why no hole was filled."""
+        texts = [(opening, each.text) for opening, found in zip(self._openings, self._candidates, strict=True) for each in found]
+        if self._said_nothing in ("superseded", "cancelled", "deadline"):
+            return self._said_nothing
+        if self._late:
+            return "deadline"
+        if not texts:
+            return self._said_nothing or "empty_output"
+        if self._task.stretch != 1:
+            return "stretch"
+        return "unchanged" if self._task.anew and all(text == opening.draft for opening, text in texts) else "syntax"
+
+
+def _likeness(old: str, new: str) -> float:
+    return difflib.SequenceMatcher(None, old, new, autojunk=False).ratio()

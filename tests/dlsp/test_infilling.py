@@ -1,0 +1,240 @@
+"""The filling of holes without a protocol: what is chosen, what is cut, and whether it still fits when it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dlsp.documents import Change, Point, Span, opened
+from dlsp.holes.openings import Filled, Filling, of_markers, of_selection
+from dlsp.infilling import Task, fill, sentence, settled, still_true
+from dlsp.infilling.last import LastFilling
+from dlsp.infilling.refit import cut, refit, without_end
+from dlsp.infilling.task import openings_of, reason_of
+from dlsp.session import Session
+from dlsp.settings import Settings
+from engine.api import Fill, InfillRequest, InfillResult, Piece
+from engine.errors import LoadingError, RequestError
+from lsp_filling import fills
+from scripted_backend import ScriptedBackend
+
+URI = "file:///code/a.py"
+TWO = "def f(a):\n    ...\n\n\ndef g(a):\n    ...\n"
+HOLES = Task(uri=URI, kind="holes")
+
+
+def said(text: str, *pieces: tuple[str, float]) -> Fill:
+    return Fill(text=text, confidence=0.5, tokens=1, pieces=tuple(Piece(text=t, confidence=c) for t, c in pieces))
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[Session]:
+    backend = ScriptedBackend()
+    session = Session(lambda settings: backend)
+    session.open(URI, 1, "python", TWO)
+    session.start()
+    await session.wait_until_loaded(5)
+    yield session
+    await session.close()
+
+
+def scripted(session: Session, script: Any) -> ScriptedBackend:
+    assert isinstance(session.backend, ScriptedBackend)
+    session.backend.script = script
+    return session.backend
+
+
+async def test_progress_goes_up(session: Session) -> None:
+    scripted(session, lambda request: fills("return a", "return a + 1"))
+    heard: list[tuple[float, str]] = []
+    filling = await fill(session, HOLES, lambda share, message: heard.append((share, message)))
+    assert [hole.text for hole in filling.holes] == ["return a", "return a + 1"]
+    shares = [share for share, _ in heard]
+    assert shares == sorted(shares)
+    assert heard[0] == (0.05, "Filling 2 holes.")
+
+
+async def test_texts_that_fit_alone_must_fit_together(session: Session) -> None:
+    session.open(URI, 1, "python", "x = [<fill>\ny = <fill>\n")
+    scripted(session, lambda request: fills("1", "2]", others=[["1]", "2"]]))
+    filling = await fill(session, HOLES)
+    assert filling.holes, filling.message
+    snapshot = session.documents[URI].snapshot
+    assert snapshot.text == "x = [<fill>\ny = <fill>\n", "nothing is applied here"
+
+
+async def test_a_python_function_gets_at_least_a_return(session: Session) -> None:
+    def script(request: InfillRequest) -> Any:
+        if request.prefix.endswith("return "):
+            return "a * 2"
+        return fills(*("(" for _ in request.holes))
+
+    scripted(session, script)
+    filling = await fill(session, HOLES)
+    assert [hole.text for hole in filling.holes] == ["return a * 2", "return a * 2"]
+
+
+async def test_a_deadline_ends_the_ladder(session: Session) -> None:
+    session.configure({"infillDeadlineMs": 30})
+
+    async def script(request: InfillRequest) -> Any:
+        await asyncio.sleep(0.04)
+        return fills(*("(" for _ in request.holes))
+
+    backend = scripted(session, script)
+    filling = await fill(session, HOLES)
+    assert (filling.holes, filling.reason) == ((), "deadline")
+    assert len(backend.requests) == 1
+
+
+async def test_no_deadline(session: Session) -> None:
+    session.configure({"infillDeadlineMs": 0})
+    backend = scripted(session, lambda request: fills("return a", "return a"))
+    assert (await fill(session, HOLES)).holes
+    assert backend.requests[0].limits.deadline_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RequestError("No."), "backend_error"), (ValueError("bug"), "backend_error"), (LoadingError("Later."), "loading")],
+)
+async def test_failures_are_reasons(session: Session, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str) -> None:
+    monkeypatch.setattr(session, "wait_until_loaded", lambda seconds: asyncio.sleep(0, False))
+    scripted(session, lambda request: error)
+    filling = await fill(session, HOLES)
+    assert (filling.holes, filling.reason) == ((), reason)
+    assert filling.message
+    assert "bug" not in filling.message
+
+
+async def test_who_waits_for_the_model_gets_the_second_answer(session: Session) -> None:
+    answers: list[Any] = [LoadingError("Later."), fills("return a", "return a")]
+    scripted(session, lambda request: answers.pop(0))
+    assert len((await fill(session, HOLES)).holes) == 2
+
+
+@pytest.mark.parametrize("finish", ["superseded", "deadline"])
+async def test_an_answer_without_text_has_its_reason(session: Session, finish: Any) -> None:
+    scripted(session, lambda request: InfillResult(fills=(), finish=finish, reason=finish))
+    filling = await fill(session, HOLES)
+    assert (filling.holes, filling.reason, filling.skipped) == ((), finish, 2)
+
+
+async def test_alternatives_that_do_not_fit_are_not_offered(session: Session) -> None:
+    session.open(URI, 1, "python", "x = 1\n")
+    scripted(session, lambda request: fills("y = 2", others=[["z = ("], ["w = 3"], ["y = 2"], ["v = 4"]]))
+    task = Task(uri=URI, spans=(Span(Point(0, 0), Point(0, 5)),), alternatives=3)
+    (hole,) = (await fill(session, task)).holes
+    assert (hole.text, hole.others) == ("y = 2", ("w = 3", "v = 4"))
+
+
+async def test_a_hole_at_the_start_of_a_line_keeps_the_rest_of_it(session: Session) -> None:
+    session.open(URI, 1, "python", "foo(a)\n")
+    scripted(session, lambda request: "bar(a)")
+    task = Task(uri=URI, spans=(Span(Point(0, 0), Point(0, 3)),))
+    (hole,) = (await fill(session, task)).holes
+    assert hole.text == "bar"
+
+
+async def test_very_long_documents_are_parsed_near_the_hole_only(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.open(URI, 1, "python", "x = 1\n" * 20_000 + "def f():\n    ...\n")
+    monkeypatch.setattr("dlsp.syntax.parses", lambda language, text: pytest.fail("the whole document was parsed"))
+    scripted(session, lambda request: fills("return (", others=[["return 1"]]))
+    assert [hole.text for hole in (await fill(session, HOLES)).holes] == ["return 1"]
+
+
+async def test_still_true(session: Session) -> None:
+    scripted(session, lambda request: fills("return a", "return a + 1"))
+    filling = await fill(session, HOLES)
+    assert still_true(session, filling)
+    session.change(URI, 2, [Change("import os\n", (0, 0), (0, 0))])
+    moved = settled(session, filling)
+    assert moved is not None
+    assert [hole.span.start.line for hole in moved.holes] == [2, 6]
+    assert moved.basis.version == 2
+    session.change(URI, 3, [Change("pass", (2, 4), (2, 7))])
+    assert not still_true(session, filling)
+    session.close_document(URI)
+    assert not still_true(session, filling)
+
+
+def test_the_last_filling_is_followed_and_forgotten_when_it_was_edited() -> None:
+    basis = opened(URI, 1, "python", "a = 1\nb = 2\n")
+    last = LastFilling()
+    assert last.spans(basis) == ()
+    last.remember(Filling(basis=basis, holes=(Filled(span=Span(Point(1, 4), Point(1, 5)), text="3 +\\\n4"),)))
+    after = opened(URI, 2, "python", "a = 1\nb = 3 +\\\n4\n")
+    assert last.spans(after) == (Span(Point(1, 4), Point(2, 1)),)
+    assert last.spans(opened(URI, 3, "python", "\na = 1\nb = 3 +\\\n4\n")) == (Span(Point(2, 4), Point(3, 1)),)
+    assert last.spans(opened(URI, 3, "python", "a = 1\nb = 3 +\\\n5\n")) == ()
+    assert last.spans(opened("file:///other", 3, "python", after.text)) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "gives"),
+    [
+        ("return 1", "return 1"),
+        ("    return 1", "return 1"),
+        ("    x = 1\n        return x", "x = 1\n    return x"),
+        ("        x = 1\n        return x", "x = 1\n    return x"),
+        ("x = 1\n    return x\ndef other():\n    pass", "x = 1\n    return x"),
+        ("x = 1  \n    return x\n", "x = 1\n    return x"),
+        ("return 1\r\n", "return 1"),
+    ],
+)
+def test_a_body_is_made_to_fit(text: str, gives: str) -> None:
+    snapshot = opened(URI, 1, "python", TWO)
+    candidate = refit(snapshot, of_markers(snapshot)[0], said(text))
+    assert candidate is not None
+    assert candidate.text == gives
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "a\ufffdb", "\x00"])
+def test_of_some_texts_nothing_is_left(text: str) -> None:
+    snapshot = opened(URI, 1, "python", TWO)
+    assert refit(snapshot, of_markers(snapshot)[0], said(text)) is None
+
+
+def test_the_lead_is_a_sure_piece() -> None:
+    snapshot = opened(URI, 1, "python", "def f(): ...\n")
+    candidate = refit(snapshot, of_markers(snapshot)[0], said("return 1", ("return ", 0.9), ("1", 0.2)))
+    assert candidate is not None
+    assert candidate.text == "\n    return 1"
+    assert [piece.text for piece in candidate.pieces] == ["\n    ", "return ", "1"]
+
+
+def test_text_that_is_there_already_is_not_put_there_twice() -> None:
+    snapshot = opened(URI, 1, "python", "f(a, b)\n")
+    (opening,) = of_selection(snapshot, Span(Point(0, 2), Point(0, 3)))
+    candidate = refit(snapshot, opening, said("x, b)"))
+    assert candidate is not None
+    assert candidate.text == "x"
+
+
+def test_what_was_sent_along_behind_a_hole_is_taken_off() -> None:
+    fill = without_end(said("bar(a)", ("ba", 0.9), ("r(a)", 0.5)), "(a)")
+    assert (fill.text, [piece.text for piece in fill.pieces]) == ("bar", ["ba", "r"])
+    assert without_end(said("bar"), "(a)").text == "bar"
+    assert cut((), 3) == ()
+
+
+def test_what_a_task_means() -> None:
+    snapshot = opened(URI, 1, "python", "a = 1\nb = 2\n")
+    both = (Span(Point(0, 0), Point(0, 5)), Span(Point(1, 0), Point(1, 5)))
+    found, why = openings_of(snapshot, Task(uri=URI, kind="refine", spans=both, noise=0.2, lock=("names",)), Settings())
+    assert why == ""
+    assert [(opening.noise, opening.locked) for opening in found] == [(0.2, ((0, 1),))] * 2
+    shorter, _ = openings_of(snapshot, Task(uri=URI, spans=both[:1], stretch=0.6), Settings())
+    longer, _ = openings_of(snapshot, Task(uri=URI, spans=both[:1], stretch=1.5), Settings())
+    assert shorter[0].max_tokens < 16
+    assert longer[0].max_lines > 3
+
+
+def test_every_sentence_ends_with_a_next_step_or_is_one() -> None:
+    for reason in ("no_hole", "syntax", "changed_meanwhile", "not_applied", "holes_apart", "deadline", "something new"):
+        assert sentence(reason).count(". ") >= 1, reason
+    assert reason_of("unchanged") == "empty_output"
+    assert reason_of("syntax") == "syntax"
