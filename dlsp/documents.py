@@ -112,7 +112,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     def following(self, at: Point, limit: int) -> str:
         """Up to `limit` characters after a place, line ends as "\\n"."""
-        last, left = at.line, limit - (len(self.lines[at.line]) - at.column)
+        last, left = at.line, limit - (len(self.lines[at.line]) - at.column) + self.lines[at.line].endswith("\r\n")
         while left > 0 and last + 1 < len(self.lines):
             last += 1
             left -= len(self.lines[last]) - self.lines[last].endswith("\r\n")

@@ -134,7 +134,7 @@ class ContextSpot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def own(self) -> frozenset[str]:
         """The visible lines of the document itself, without blanks at both ends."""
         first, last = self.visible
-        return frozenset(line for number in range(first, last + 1) if (line := self.snapshot.line(number)[:_LONGEST_LINE].strip()))
+        return frozenset(line for raw in self.snapshot.lines[first : last + 1] if (line := raw[:_LONGEST_LINE].strip()))
 
     @cached_property
     def headers(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ A model with a short prompt sees some dozens of lines; without this it would not
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from dlsp.context.candidates import Candidate, ContextSpot, words_of
@@ -20,9 +21,14 @@ def candidates(spot: ContextSpot) -> Iterator[Candidate]:
     if first == 0:
         return
     document = spot.snapshot
-    head = [document.line(number)[:_LONGEST] for number in range(min(first, HEAD_LINES))]
-    near = [text for text in statements_in(head) if any(word in spot.names for word in words_of(text))]
+    near = [text for text in _statements(document.lines[: min(first, HEAD_LINES)]) if any(word in spot.names for word in words_of(text))]
     around = [document.line(number)[:_LONGEST].rstrip() for number in spot.headers if number < first]
     if text := "\n".join([*near[:_MOST_IMPORTS], *around]):
         # It is the least surprising of all: it is true of this place and of no other.
         yield spot.candidate("outline", document.uri, text, 0.98)
+
+
+@functools.lru_cache(maxsize=8)
+def _statements(head: tuple[str, ...]) -> tuple[str, ...]:
+    """The import statements among the first lines of a document; they seldom change from one keystroke to the next."""
+    return tuple(statements_in([line.rstrip("\r\n")[:_LONGEST] for line in head]))

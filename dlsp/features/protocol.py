@@ -136,6 +136,13 @@ class Protocol(LanguageServerProtocol):
         answerable = request_id if isinstance(request_id, str | int) else str(request_id)
         self._send_response(answerable, error=types.ResponseError(code.value, sentence))
 
+    def _execute_handler(self, msg_id: Any, handler: Any, callback: Any, args: Any = None, kwargs: Any = None) -> None:
+        """pygls keeps the future of every notification, and of every step of its own handlers, for as long as the connection lasts."""
+        super()._execute_handler(msg_id, handler, callback, args, kwargs)
+        future = self._request_futures.get(msg_id)
+        if future is not None:
+            future.add_done_callback(lambda done: self._request_futures.pop(msg_id) if self._request_futures.get(msg_id) is done else None)
+
     def _send_response(self, msg_id: str | int, result: Any | None = None, error: types.ResponseError | None = None) -> None:
         self._extras.pop(msg_id, None)
         super()._send_response(msg_id, result, error)

@@ -23,6 +23,7 @@ from engine.api import Decoding, Hole, InfillRequest, Limits, Piece
 FREE_LINES = 12
 """How many lines a hole may get where nothing stands yet."""
 MOST_TOKENS = 1024
+_TOKENS_OF_A_BODY = 128
 _CHARACTERS_A_TOKEN = 6
 _DEFAULT_TOKENS = 4096
 _PREFIX_SHARE = 0.7
@@ -270,11 +271,12 @@ def tokens_for(lines: int, characters: int = 0) -> int:
 def _of_stub(snapshot: Snapshot, stub: stubs.Stub) -> Opening:
     head = stub.lead.rpartition("\n")[2] if "\n" in stub.lead else snapshot.head(stub.span.start)
     lines = 1 if stub.inline else FREE_LINES
+    tokens = tokens_for(1) if stub.inline else _TOKENS_OF_A_BODY
     return Opening(
         span=stub.span,
         indent=_indentation(head),
         max_lines=lines,
-        max_tokens=tokens_for(lines),
+        max_tokens=tokens,
         draft=text_of(snapshot, stub.span),
         lead=stub.lead,
         hint=stub.hint,

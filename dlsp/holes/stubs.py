@@ -78,8 +78,11 @@ def find_marks(snapshot: Snapshot, marks: Sequence[str], within: Span | None = N
     return tuple(stub for number in _lines_with(snapshot, marks, within) for stub in _marked(snapshot.line(number), number, marks))
 
 
-def is_stub(text: str) -> bool:
-    """Whether a text says no more than that something is to be written: such a text is no filling."""
+def is_stub(text: str, *, of_function: bool = False) -> bool:
+    """Whether a text says no more than that something is to be written: such a text is no filling. Nor is a docstring for the
+    body of a function."""
+    if of_function and (match := _DOCSTRING.match(text)):
+        text = text[match.end() :]
     said = [line.strip() for line in text.split("\n") if line.strip() and not re.match(_COMMENT, line.strip())]
     return not said or all(
         each in MARKS or any(pattern.fullmatch(each) for pattern in (_ELLIPSIS, _PASS, _RAISE, _PLACEHOLDER)) for each in said

@@ -40,7 +40,7 @@ _SENTENCES = {
     "loading": "The model is still loading. Run the command again in a moment.",
     "backend_error": "The model cannot be reached. Run `dlsp doctor`.",
 }
-_SAID_AS = {"no_error": "no_hole", "all_locked": "no_hole", "unchanged": "empty_output", "stretch": "empty_output"}
+_SAID_AS = {"all_locked": "no_hole", "unchanged": "empty_output", "stretch": "empty_output"}
 """Sentences that are more precise than their reason."""
 
 

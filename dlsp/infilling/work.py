@@ -31,11 +31,15 @@ OnProgress = Callable[[float, str], None]
 SEEDS = 4
 """How many texts are asked for when the first one does not fit."""
 _WARM = 0.6
+_LEAST_SECONDS = 0.02
 _GRACE_SECONDS = 2.0
 _LOADING_SECONDS = 30.0
 _MOST_WHOLE_LINES = 5000
 """Documents up to this length are parsed whole to see whether a text fits, longer ones near the hole."""
 _CHARACTERS_A_TOKEN = 3.5
+_TOKENS_OF_ONE_LINE = 40
+_TOKENS_AGAIN = 72
+"""A body that went wrong at full length is tried shorter: several texts are asked for, and a model that runs on costs the most."""
 _NEUTRAL: tuple[str | None, ...] = (None, "x", "", "x;")
 """What may stand in all holes so that a document parses without their texts; None: what stands there now."""
 
@@ -68,7 +72,7 @@ class Work:
         self._candidates: list[list[Candidate]] = [[] for _ in openings]
         self._chosen: list[Candidate | None] = [None for _ in openings]
         self._neutral: list[str | None] | None = None
-        self._late = False
+        self._late = self._cut_short = False
         self._said_nothing = ""
         self._model = ""
 
@@ -92,7 +96,8 @@ class Work:
     async def _all(self, numbers: Sequence[int]) -> None:
         """All holes jointly, or half by half where they are farther apart than the model reads."""
         try:
-            await self._ask({number: self._openings[number] for number in numbers}, self._decoding())
+            # What is left of the time is for texts that do not fit.
+            await self._ask({number: self._openings[number] for number in numbers}, self._decoding(), 0.5)
         except HolesApartError:
             if len(numbers) == 1:
                 raise
@@ -103,10 +108,11 @@ class Work:
                 self._choose(number)
             await self._all(second)
 
-    async def _ask(self, wanted: Mapping[int, Opening], decoding: Decoding) -> None:
-        """One request for some of the holes, the others as they stand by now; its texts become candidates."""
-        left = self._until - time.monotonic()
-        if left <= 0:
+    async def _ask(self, wanted: Mapping[int, Opening], decoding: Decoding, share: float = 1.0) -> None:
+        """One request for some of the holes, the others as they stand by now; its texts become candidates. It gets a share of the
+        time that is left."""
+        left = (self._until - time.monotonic()) * share
+        if left < _LEAST_SECONDS * share:
             self._late = True
             return
         texts = [None if number in wanted or chosen is None else chosen.text for number, chosen in enumerate(self._chosen)]
@@ -131,7 +137,7 @@ class Work:
 
     def _take(self, numbers: Sequence[int], holes: Sequence[Opening], snapshot: Snapshot, result: InfillResult) -> None:
         self._model = result.model or self._model
-        self._late = self._late or result.finish == "deadline"
+        self._cut_short = self._cut_short or result.finish == "deadline"
         self._said_nothing = result.reason or self._said_nothing
         for fills in (result.fills, *result.others):
             for place, (number, opening, said) in enumerate(zip(numbers, holes, fills, strict=False)):
@@ -160,7 +166,9 @@ class Work:
             await self._ask({number: self._opened_wide(number)}, Decoding(alternatives=SEEDS))
         if self._chosen[number] is not None or self._choose(number):
             return
-        for step in self._steps(number):
+        steps = list(self._steps(number))
+        open_holes = sum(not any(self._fits(n, each.text) for each in self._candidates[n]) for n in range(number, len(self._openings)))
+        for count, step in enumerate(steps):
             await asyncio.sleep(0)
             if step.opening is None:
                 if self._choose_part(number):
@@ -168,7 +176,9 @@ class Work:
                 continue
             if self._late:
                 continue
-            await self._ask({number: step.opening}, step.decoding)
+            # The last steps are the surest ones: earlier ones must leave time for them, and for the other holes.
+            further = sum(later.opening is not None for later in steps[count + 1 :])
+            await self._ask({number: step.opening}, step.decoding, 1 / (max(1, open_holes) * (1 + further) + (open_holes > 1)))
             if self._choose(number):
                 return
 
@@ -186,11 +196,14 @@ class Work:
             if 0 < opening.noise < 1:
                 yield _Step(noisier, self._sampled(task.seed + 1))
             return
-        yield _Step(self._opened_wide(number) if task.kind == "repair" else opening, self._sampled(task.seed + 1))
+        again = self._opened_wide(number) if task.kind == "repair" else opening
+        if opening.stub:
+            again = msgspec.structs.replace(again, max_tokens=min(opening.max_tokens, _TOKENS_AGAIN))
+        yield _Step(again, self._sampled(task.seed + 1))
         yield _Step(None)
         if task.kind == "repair" or opening.locked:
             return
-        short = msgspec.structs.replace(opening, max_lines=1, max_tokens=64)
+        short = msgspec.structs.replace(opening, max_lines=1, max_tokens=_TOKENS_OF_ONE_LINE)
         if opening.max_lines != 1:
             yield _Step(short, Decoding(alternatives=SEEDS))
         if opening.function and self._basis.language == "python":
@@ -230,7 +243,9 @@ class Work:
     def _fits(self, number: int, text: str) -> bool:
         """Whether a text may stand in a hole: it says something, and does the syntax no harm."""
         opening, task = self._openings[number], self._task
-        if not text.strip() or (opening.stub and is_stub(text)) or (task.anew and text == opening.draft):
+        if not text.strip() or (task.anew and text == opening.draft):
+            return False
+        if opening.stub and opening.max_lines != 1 and is_stub(text, of_function=opening.function):
             return False
         if (task.stretch > 1 and len(text) <= len(opening.draft)) or (task.stretch < 1 and len(text) >= len(opening.draft)):
             return False
@@ -238,11 +253,13 @@ class Work:
             texts = list(self._neutral)
             texts[number] = text
             return syntax.parses(self._basis.language, rendered(self._basis, self._openings, texts)[0].text) is not False
-        if task.kind == "repair" and (before := len(syntax.error_spans(self._basis, opening.span))):
-            texts = [text if each == number else None for each in range(len(self._openings))]
-            snapshot, moved = rendered(self._basis, self._openings, texts)
-            return len(syntax.error_spans(snapshot, moved[number].span)) < before
-        return syntax.introduces_error(self._basis, opening.span, text) is not True
+        texts = [text if each == number else None for each in range(len(self._openings))]
+        snapshot, moved = rendered(self._basis, self._openings, texts)
+        before, after = len(syntax.error_spans(self._basis, opening.span)), len(syntax.error_spans(snapshot, moved[number].span))
+        if task.kind == "repair" and before:
+            return after < before
+        # What a text merely leaves open counts as an error here: nobody types on.
+        return after <= before and syntax.introduces_error(self._basis, opening.span, text) is not True
 
     def _neutral_texts(self) -> list[str | None] | None:
         """What may stand in the holes so that the document parses; None if nothing does, or it is too long to be parsed whole."""
@@ -293,7 +310,7 @@ class Work:
         texts = [(opening, each.text) for opening, found in zip(self._openings, self._candidates, strict=True) for each in found]
         if self._said_nothing in ("superseded", "cancelled", "deadline"):
             return self._said_nothing
-        if self._late:
+        if self._late or self._cut_short:
             return "deadline"
         if not texts:
             return self._said_nothing or "empty_output"

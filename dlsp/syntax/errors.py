@@ -12,6 +12,8 @@ from dlsp.syntax.grammars import GRAMMARS, SHELLS, count_faults, faults, parsed,
 from dlsp.syntax.window import whole, window_around
 
 _PYTHON_HEADER = re.compile(r"\s*(async\s+)?(def|class|if|elif|for|while|with|match|case|except)\b")
+_REACH = 40
+"""Lines on each side in which a text may do harm: they are parsed at every answer of the model, so there are fewer of them."""
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -21,7 +23,7 @@ def introduces_error(snapshot: Snapshot, span: Span, text: str) -> bool | None:
 
     What a text merely leaves open at its end (a bracket, the header of a block) is no error: it will be gone on with.
     """
-    window = window_around(snapshot, span.start.line, span.end.line) if prepare(snapshot.language) else None
+    window = window_around(snapshot, span.start.line, span.end.line, _REACH) if prepare(snapshot.language) else None
     if window is None:
         return None
     language, replaced = snapshot.language, (span.start.line, span.end.line)

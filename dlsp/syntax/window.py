@@ -86,17 +86,18 @@ def whole(snapshot: Snapshot) -> Window:
     return Window(language=snapshot.language, lines=tuple(snapshot.line(number) for number in range(len(snapshot.lines))))
 
 
-def window_around(snapshot: Snapshot, top: int, bottom: int) -> Window | None:
-    """The window around the lines from one to another, both included; None if those alone are too large."""
+def window_around(snapshot: Snapshot, top: int, bottom: int, reach: int = WINDOW_LINES) -> Window | None:
+    """The window around the lines from one to another, both included, and at most `reach` lines on each side; None if those alone
+    are too large."""
     size = sum(len(line) for line in snapshot.lines[top : bottom + 1])
     if size > WINDOW_CHARACTERS:
         return None
     low, high, half = top, bottom, (WINDOW_CHARACTERS - size) // 2
     spent = 0
-    while low > 0 and top - low < WINDOW_LINES and (spent := spent + len(snapshot.lines[low - 1])) <= half:
+    while low > 0 and top - low < reach and (spent := spent + len(snapshot.lines[low - 1])) <= half:
         low -= 1
     spent = 0
-    while high + 1 < len(snapshot.lines) and high - bottom < WINDOW_LINES and (spent := spent + len(snapshot.lines[high + 1])) <= half:
+    while high + 1 < len(snapshot.lines) and high - bottom < reach and (spent := spent + len(snapshot.lines[high + 1])) <= half:
         high += 1
     lines = [snapshot.line(number) for number in range(low, high + 1)]
     start = _start(lines, top - low) if low else 0

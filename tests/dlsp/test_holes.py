@@ -101,7 +101,13 @@ def test_what_says_nothing_is_a_stub(text: str) -> None:
     assert is_stub(text)
 
 
-@pytest.mark.parametrize("text", ["return 1", "x = ...", "passed()", "raise ValueError"])
+def test_a_docstring_is_no_body() -> None:
+    assert is_stub('"""Only words."""', of_function=True)
+    assert not is_stub('"""Only words."""\nreturn 1', of_function=True)
+    assert not is_stub("'a value'")
+
+
+@pytest.mark.parametrize("text", ["return 1", "x = ...", "passed()", "'a' + b", "raise ValueError"])
 def test_what_says_something_is_none(text: str) -> None:
     assert not is_stub(text)
 

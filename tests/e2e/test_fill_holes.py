@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from dlsp.documents import opened
+from dlsp.holes.openings import of_markers
+from editor_model import EditorModel
 from engine.api import InfillRequest
 from engine.errors import HolesApartError, HostError
-from lsp_filling import PLAIN, by_hole, filling_client, fills
+from lsp_filling import FULL, PLAIN, by_hole, filling_client, fills
+from lsp_stdio import Server, have_weights, home
 
 STUBS = '''import math
 
@@ -228,3 +234,76 @@ async def test_a_plain_client_gets_plain_changes() -> None:
         (applied,) = client.applied
         assert list(applied["edit"]) == ["changes"]
         assert client.editor.text == DONE
+
+
+POINT = """class Point:
+    def __init__(self, x, y, label):
+        self.x = x
+        self.y = y
+        self.label = label
+
+    def get_x(self):
+        return self.x
+
+    def get_y(self):
+        ...
+
+    def get_label(self):
+        ...
+
+    def set_x(self, x):
+        self.x = x
+
+    def set_y(self, y):
+        pass  # TODO
+
+    def set_label(self, label):
+        raise NotImplementedError
+
+    def has_label(self):
+        return self.label is not None
+
+    def has_x(self): ...
+"""
+
+
+class Applying(Server):
+    """An editor process that agrees to what it is asked to apply."""
+
+    def _reply(self, message: dict[str, Any]) -> None:
+        if message["method"] == "workspace/applyEdit":
+            with contextlib.suppress(OSError):
+                self._send({"jsonrpc": "2.0", "id": message["id"], "result": {"applied": True}})
+        else:
+            super()._reply(message)
+
+
+@pytest.fixture
+def env() -> Iterator[dict[str, str]]:
+    with home() as env:
+        yield env
+
+
+@pytest.mark.skipif(not have_weights(), reason="the weights of nano are not here")
+def test_nano_fills_a_file_of_stubs_into_one_that_parses(env: dict[str, str]) -> None:
+    uri = "file:///code/src/stubs.py"
+    with Applying(env) as server:
+        # A machine that is busy with other things must not decide what comes out.
+        options = {"infillDeadlineMs": 90_000}
+        initialize = {"processId": None, "rootUri": None, "initializationOptions": options, "capabilities": FULL}
+        server.answer(server.request("initialize", initialize))
+        server.notify("initialized", {})
+        server.notify("textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": "python", "version": 3, "text": POINT}})
+        server.wait_for_status("ready")
+        request = server.request("workspace/executeCommand", {"command": "dlsp.fillHoles", "arguments": [{"uri": uri, "version": 3}]})
+        result = server.answer(request, 120)["result"]
+        assert (result["applied"], result["holes"], result["skipped"]) == (True, 5, 0), result
+        (applied,) = server.said("workspace/applyEdit")
+        (change,) = applied["edit"]["documentChanges"]
+        assert change["textDocument"] == {"uri": uri, "version": 3}
+        editor = EditorModel(POINT)
+        editor.apply(*((edit["range"], edit["newText"]) for edit in change["edits"]))
+        ast.parse(editor.text)
+        assert of_markers(opened(uri, 4, "python", editor.text)) == (), editor.text
+        assert server.said("window/showMessage") == []
+        assert server.shut_down() == 0

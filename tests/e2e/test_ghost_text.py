@@ -232,7 +232,7 @@ async def test_windows_line_ends() -> None:
 async def test_many_quick_keystrokes_cost_one_request_at_a_time() -> None:
     gate = Gate()
     async with session_with(ScriptedBackend(gate), "\nx", options={"debounceMs": 300}) as client:
-        word = "parameters = "
+        word = "parameters_of"
         requests = []
         for number, letter in enumerate(word):
             client.insert(0, number, letter, version=number + 2)

@@ -55,7 +55,7 @@ async def test_a_selection_becomes_a_hole_between_fixed_borders() -> None:
         (request,) = client.backend.requests
         assert (request.prefix, request.suffix) == ("def total(values):\n    ", "\n    return result\n")
         assert request.holes[0].draft == ""
-        assert request.limits.deadline_ms == pytest.approx(20_000, abs=500)
+        assert request.limits.deadline_ms == pytest.approx(10_000, abs=500), "half of the time is for texts that do not fit"
         (applied,) = client.applied
         assert applied["label"] == "dlsp: Fill the selection"
         assert applied["edit"]["documentChanges"][0]["textDocument"] == {"uri": URI, "version": 1}
@@ -113,7 +113,7 @@ async def test_repairing_takes_the_text_that_changes_the_least() -> None:
 async def test_there_may_be_nothing_to_repair() -> None:
     async with filling_client("x", "\n\n") as client:
         at = {"line": 0, "character": 0}
-        assert (await client.run_command("dlsp.repair", ranges=[{"start": at, "end": at}]))["reason"] == "no_hole"
+        assert (await client.run_command("dlsp.repair", ranges=[{"start": at, "end": at}]))["reason"] == "no_error"
         assert len(client.shown) == 1
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dlsp.suggestions import KEPT_A_DOCUMENT
 from engine.api import InfillRequest
 from engine.errors import HostError, LoadingError
 from lsp_memory import URI, MemoryClient, memory_client
 from scripted_backend import ScriptedBackend, fill
 
-MESSAGES = 3000
 PIECES = ["a", "b", "value", "(", ")", " ", "\n", "\r\n", "\r", "é", "\U0001f600", "\u2028", "\x0c", "x = 1\n", ""]
 
 
@@ -78,21 +78,50 @@ def random_request(rng: random.Random, client: MemoryClient, editor: Editor) -> 
     _, line, character = rng.choice(ends if rng.random() < 0.7 else places)
     if rng.random() < 0.7:
         return client.ghost(line, character, kind=rng.choice([0, 1, 2, 2, 2, 7]))
-    params: dict[str, Any] = {"textDocument": {"uri": URI}, "position": {"line": line, "character": character}}
+    here = {"line": line, "character": character}
+    if rng.random() < 0.2:
+        area = {"start": {"line": 0, "character": 0}, "end": here}
+        params = {"textDocument": {"uri": URI}, "range": area, "context": {"diagnostics": []}}
+        return client.request("textDocument/codeAction", params)
+    params = {"textDocument": {"uri": URI}, "position": here}
     if rng.random() < 0.2:
         params["position"] = rng.choice([None, {"line": 10**6, "character": 10**6}, {"line": -1, "character": 0}])
     return client.request("textDocument/completion", params)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_random_messages(seed: int) -> None:
+def kept_by(client: MemoryClient) -> dict[str, int]:
+    """What must not grow from one thousand messages to the next, when nothing is under way."""
+    protocol, session = client.server.protocol, client.session
+    return {
+        "requests": len(protocol._request_futures),
+        "extras": len(protocol._extras),
+        "progress": len(client.server.work_done_progress.tokens),
+        "turns": len(session.turns),
+        "flights": sum(session.flights.of(uri) is not None for uri in session.documents),
+        "tasks": len(asyncio.all_tasks()),
+    }
+
+
+def resident_mb() -> float:
+    """Of this process; 0 where the system does not tell so simply."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else 0.0
+
+
+@pytest.mark.parametrize(("seed", "messages"), [(1, 10_000), (2, 2_000)])
+async def test_random_messages(seed: int, messages: int) -> None:
     rng = random.Random(seed)
     editor, requests, version = Editor("def f(a):\n    return a\r\n\U0001f600 = 1\n"), [], 1
     async with memory_client(ScriptedBackend(script_of(random.Random(seed)))) as client:
         await client.initialize(options={"debounceMs": 1, "minConfidence": 0.5})
         client.open(editor.text)
         await client.ready()
-        for _ in range(MESSAGES // 2):
+        at_rest = kept_by(client)
+        halfway = 0.0
+        while client.sent < messages:
+            if not halfway and client.sent > messages / 2:
+                client.messages.clear()
+                halfway = resident_mb()
             deed = rng.random()
             if deed < 0.45:
                 version += 1
@@ -111,8 +140,7 @@ async def test_random_messages(seed: int) -> None:
             await client.answer(request, 20)
         assert client.session.documents[URI].snapshot.text == editor.text
         await client.ask("shutdown")
-        answers = Counter(message["id"] for message in client.messages if "method" not in message)
-        assert {request: answers[request] for request in requests} == dict.fromkeys(requests, 1)
+        assert {request: client.answers[request] for request in requests} == dict.fromkeys(requests, 1)
         codes = {message["error"]["code"] for message in client.messages if "error" in message}
         assert codes <= {-32800, -32602}
         assert client.said("window/showMessage") == []
@@ -120,3 +148,8 @@ async def test_random_messages(seed: int) -> None:
         assert {"", "superseded", "mid_line"} <= reasons
         assert client.session.turns == {}
         await client.until(lambda: client.backend.running == 0, "end of all requests")
+        await client.until(lambda: client.session.flights.of(URI) is None, "end of what lingers")
+        left = kept_by(client)
+        assert {what: n for what, n in left.items() if n > at_rest[what] + 1} == {}
+        assert len(client.session.suggestions) <= KEPT_A_DOCUMENT
+        assert resident_mb() - halfway < 12, "memory is flat"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class MemoryClient:
         self.session = session
         self.backend = backend
         self.messages: list[dict[str, Any]] = []
+        self.answers: Counter[Any] = Counter()
+        self.sent = 0
         self.configuration: Any = None
         self.refuse: set[str] = set()
         self.server = build_server(session)
@@ -59,13 +62,16 @@ class MemoryClient:
             result = [self.configuration for _ in message["params"]["items"]] if message["method"] == "workspace/configuration" else None
             answer = {"error": {"code": -32601, "message": "no"}} if message["method"] in self.refuse else {"result": result}
             self.send({"jsonrpc": "2.0", "id": message["id"], **answer})
-        elif "id" in message and (future := self._waiting.get(message["id"])) and not future.done():
-            future.set_result(message)
+        elif "id" in message:
+            self.answers[message["id"]] += 1
+            if (future := self._waiting.get(message["id"])) and not future.done():
+                future.set_result(message)
         self._changed.set()
 
     # What a test says.
 
     def send(self, message: Any) -> None:
+        self.sent += 1
         body = json.dumps(message).encode()
         self._reader.feed_data(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 

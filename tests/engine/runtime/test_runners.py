@@ -162,9 +162,9 @@ def test_a_kept_context_is_read_left_to_right_as_a_full_pass_does(load) -> None:
 def test_speculation_gives_the_same_with_and_without_kept_rows(load, lines: int) -> None:
     engine = load("nano")
     rng = random.Random(2)
-    for cut in (PREFIX, PREFIX[:-4], PREFIX + "fir", "", "import os\nimport sy"):
+    for cut in (PREFIX + "fir", "", "import os\nimport sy"):
         request = InfillRequest(
-            prefix=cut, suffix=rng.choice([SUFFIX, "", ")\n"]), holes=(Hole(max_tokens=40, max_lines=lines),),
+            prefix=cut, suffix=rng.choice([SUFFIX, "", ")\n"]), holes=(Hole(max_tokens=20, max_lines=lines),),
             decoding=Decoding(schedule="speculative"),
         )  # fmt: skip
         one, other = engine.infill(request), engine.infill_uncached(request)
