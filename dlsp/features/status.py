@@ -68,8 +68,10 @@ class _LoadingProgress:
             await progress.create_async(token)
         except JsonRpcException:
             log.info("The client does not want to show progress.")
+            progress.tokens.pop(token, None)
             return
         if not self._loading:
+            progress.tokens.pop(token, None)
             return
         name = self._latest.model or "the model"
         progress.begin(token, types.WorkDoneProgressBegin(title=f"Loading {name}", message=self._latest.message, percentage=self._percent))

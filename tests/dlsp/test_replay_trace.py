@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ async def session_on_record(path: Path) -> None:
     listening = asyncio.create_task(tapped(spoken, tap, heard))
     client.session, client.backend, client.messages = session, ScriptedBackend(), []
     client.configuration, client.refuse, client._buffer, client._waiting, client._next_id = {"debounceMs": 1}, set(), b"", {}, 0
-    client._changed, client._reader = asyncio.Event(), spoken
+    client._changed, client._reader, client.answers, client.sent = asyncio.Event(), spoken, Counter(), 0
     client.run = asyncio.create_task(run_server(build_server(session), session, heard, TappedSink(client, tap)))
     await client.initialize(options={"minConfidence": 0}, capabilities={"workspace": {"configuration": True}})
     client.open("first_name = \nslow = \n")

@@ -288,8 +288,8 @@ def env() -> Iterator[dict[str, str]]:
 def test_nano_fills_a_file_of_stubs_into_one_that_parses(env: dict[str, str]) -> None:
     uri = "file:///code/src/stubs.py"
     with Applying(env) as server:
-        # A machine that is busy with other things must not decide what comes out.
-        options = {"infillDeadlineMs": 90_000}
+        # A machine that is busy with other things must not decide what comes out; there, several threads wait for each other.
+        options = {"infillDeadlineMs": 90_000, "threads": 1}
         initialize = {"processId": None, "rootUri": None, "initializationOptions": options, "capabilities": FULL}
         server.answer(server.request("initialize", initialize))
         server.notify("initialized", {})

@@ -147,7 +147,7 @@ def editor(project: Path, tmp_path: Path, environment: dict[str, str]) -> Iterat
 
     init = tmp_path / "init.lua"
     # All that the model says is shown, however long it took: this is a test of the way and not of the words.
-    init.write_text(init_lua("{ minConfidence = 0, deadlineMs = 60000 }"))
+    init.write_text(init_lua("{ minConfidence = 0, minCharacters = 1, deadlineMs = 60000 }"))
     saved, here = dict(os.environ), Path.cwd()
     os.environ.clear()
     os.environ.update(environment)

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from dlsp.features import code_action, infill
 from dlsp.session import Session
 from dlsp.settings import Settings
 from editor_model import EditorModel
@@ -74,9 +73,6 @@ class FillingClient(MemoryClient):
         self.uri = URI
         self.applied: list[dict[str, Any]] = []
         self.grants_progress = True
-        if "dlsp.infill" not in self.server.protocol.fm.commands:
-            infill.register(self.server, session)
-            code_action.register(self.server, session)
 
     def _take(self, message: dict[str, Any]) -> None:
         if message.get("method") == "workspace/applyEdit":
@@ -167,10 +163,6 @@ async def filling_client(
         return backend
 
     session = Session(create)
-    if not hasattr(session, "overrides"):
-        from dlsp.trigger import Overrides
-
-        session.overrides = Overrides()  # type: ignore[attr-defined]
     client = FillingClient(session, backend)
     try:
         await client.initialize(options={"debounceMs": 0, **(options or {})}, capabilities=FULL if capabilities is None else capabilities)
