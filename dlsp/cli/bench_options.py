@@ -48,7 +48,9 @@ SlotsOption = Annotated[
 ScoreOption = Annotated[str, typer.Option("--score", help="What ranks proposals: confidence, margin or entropy. Empty: the model's own.")]
 ScheduleOption = Annotated[
     str,
-    typer.Option("--schedule", help="How many a step commits: threshold, factor, entropy-bound, fixed or speculative. Empty: the model's own."),
+    typer.Option(
+        "--schedule", help="How many a step commits: threshold, factor, entropy-bound, fixed or speculative. Empty: the model's own."
+    ),
 ]
 LevelOption = Annotated[
     float,
