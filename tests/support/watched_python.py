@@ -39,11 +39,9 @@ if os.environ.get("{network}"):
     _guard("connect")
     _guard("connect_ex")
 
-def _slow_denoising():
-    # Our own engine, whatever the working directory holds; the process under test has been started with -P.
-    import engine.diffusion.denoise as module
-    real = module.denoise
-    def denoise(*arguments, **named):
+def _slow_denoising(module, name):
+    real = getattr(module, name)
+    def slowly(*arguments, **named):
         steps = real(*arguments, **named)
         if not os.path.exists(os.environ["{slow}"]):
             yield from steps
@@ -59,10 +57,14 @@ def _slow_denoising():
         except GeneratorExit:
             _note("{steps}", "stopped")
             raise
-    module.denoise = denoise
+    setattr(module, name, slowly)
 
 if os.environ.get("{slow}") and "engine.serve.host" in sys.orig_argv:
-    _slow_denoising()
+    # Our own engine, whatever the working directory holds; the process under test has been started with -P.
+    import engine.diffusion.denoise
+    import engine.diffusion.speculation
+    _slow_denoising(engine.diffusion.denoise, "denoise")
+    _slow_denoising(engine.diffusion.speculation, "speculate")
 """
 
 
