@@ -44,8 +44,12 @@ def test_initialize_is_answered_in_no_time(env: dict[str, str]) -> None:
         _, status, usage = os.wait4(server.process.pid, 0)
         server.process.returncode = os.waitstatus_to_exitcode(status)
         assert server.process.returncode == 0
-    # On a machine that is busy with other things the clock on the wall says little: the work itself has to fit.
-    assert min(took, usage.ru_utime + usage.ru_stime) < 0.8
+    # On a machine that is busy with other things the clock on the wall says little, and on a slow one that of the processor: the work
+    # has to fit into 0.8 s, or else be little more than what the protocol's own library needs to be imported.
+    with subprocess.Popen([sys.executable, "-c", "import pygls.lsp.server"]) as library:
+        _, _, alone = os.wait4(library.pid, 0)
+        library.returncode = 0
+    assert min(took, usage.ru_utime + usage.ru_stime) < max(0.8, 2.5 * (alone.ru_utime + alone.ru_stime))
 
 
 def test_no_heavy_library_is_imported(env: dict[str, str]) -> None:
