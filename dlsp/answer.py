@@ -26,7 +26,7 @@ JOIN_SECONDS = 0.2
 """How long a question waits for a request that was made a few keystrokes ago and may still turn out to fit."""
 _LONGEST_TYPED = 64
 # Nothing from memory either: it would be the very text that was taken back, or what nobody wants to see now.
-_NOT_EVEN_KNOWN = frozenset({"undo", "manual", "snoozed", "several_cursors"})
+_NOT_EVEN_KNOWN = frozenset({"undo", "snoozed", "several_cursors"})
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +111,9 @@ async def _find(session: Session, question: Question) -> _Found:
     if decision.reason in _NOT_EVEN_KNOWN:
         return msgspec.structs.replace(nothing, reason=decision.reason)
     plan = plan_for(session, question, decision)
-    if known := _known(session, question, plan):
+    known = _known(session, question, plan)
+    # Who asks by hand sees the text go on while typing along it, and nothing that was not asked for.
+    if known and (known.source == "live" or decision.reason != "manual"):
         return known
     if found := await _from_flight(session, question, plan, wait=JOIN_SECONDS):
         return found

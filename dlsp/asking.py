@@ -102,7 +102,6 @@ async def ask(session: Session, backend: Backend, question: Question, decision: 
                 plan.choices,
                 outcome.confidence,
                 outcome.replaces,
-                outcome.weak,
             )
         )
     return outcome

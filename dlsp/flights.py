@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class Outcome(msgspec.Struct, frozen=True):
     """How a flight ended: texts, best first, or the reason why there are none.
 
-    `message` is a sentence for a person when something failed. `replaces`, `confidence` and `weak` as in a `Suggestion`; `tokens`
-    and `steps` are what the model spent.
+    `message` is a sentence for a person when something failed. `replaces` and `confidence` as in a `Suggestion`; `weak` says
+    that the deadline cut the answer short; `tokens` and `steps` are what the model spent.
     """
 
     texts: tuple[str, ...] = ()

@@ -98,7 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         Meta(ge=0, le=600_000, description="After this many milliseconds the best text so far is taken; 0 waits for the model to finish."),
     ] = 300
     min_confidence: Annotated[
-        float, Meta(ge=0, le=1, description="Automatic suggestions the model is less sure of than this are not shown; 0 shows all.")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Automatic suggestions the model is less sure of than this, by the line, are hidden; 0 shows all.",
+        ),
     ] = 0.35
     max_lines: Annotated[int, Meta(ge=1, le=200, description="Longest block offered, in lines.")] = 12
     prompt_tokens: Annotated[

@@ -15,6 +15,7 @@ import msgspec
 
 from dlsp.log import older, open_private, put_aside
 from dlsp.outcomes import Event, Happening
+from dlsp.pace import median
 
 log = logging.getLogger(__name__)
 
@@ -193,20 +194,14 @@ def _latency(values: list[float]) -> Latency:
     ordered = sorted(values)
     return Latency(
         answers=len(ordered),
-        p50=_median(ordered),
+        p50=round(median(ordered), 1),
         p95=round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 1),
     )
 
 
 def _stages(events: list[Event]) -> dict[str, float]:
     names = dict.fromkeys(name for event in events for name in event.stages)
-    return {name: _median([event.stages[name] for event in events if name in event.stages]) for name in names}
-
-
-def _median(values: list[float]) -> float:
-    # Not the library's: importing it would cost the language server a fiftieth of its time to start.
-    ordered, middle = sorted(values), len(values) // 2
-    return round(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2, 1)
+    return {name: round(median([event.stages[name] for event in events if name in event.stages]), 1) for name in names}
 
 
 def _languages(shown: list[Event], taken: list[Event]) -> dict[str, Tally]:

@@ -31,7 +31,7 @@ class Suggestion(msgspec.Struct, frozen=True):
     """What the model had to say at a site when at most `max_lines` and `choices` different texts were asked for.
 
     `texts`, best first; none means it had nothing, for `reason`. Each takes the place of the `replaces` characters behind the
-    site. `confidence` is that of the first; `weak` says that it was a poor answer, cut short by the deadline.
+    site. `confidence` is that of the first.
     """
 
     site: Site
@@ -41,7 +41,6 @@ class Suggestion(msgspec.Struct, frozen=True):
     choices: int = 1
     confidence: float = 0.0
     replaces: int = 0
-    weak: bool = False
 
 
 class Match(msgspec.Struct, frozen=True):

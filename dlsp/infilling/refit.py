@@ -8,7 +8,7 @@ from dlsp.documents import Snapshot
 from dlsp.holes.openings import Opening
 from dlsp.postprocess.block_end import block_end
 from dlsp.postprocess.characters import characters
-from dlsp.postprocess.draft import Draft, Wanted, draft_for
+from dlsp.postprocess.draft import Draft, Wanted, draft_for, first_pieces
 from dlsp.postprocess.indentation import indentation
 from dlsp.postprocess.lines import lines
 from dlsp.postprocess.repetition import repetition
@@ -53,18 +53,7 @@ def without_end(fill: Fill, tail: str) -> Fill:
     """A fill without the text that was only sent along behind the hole."""
     if not tail or not fill.text.endswith(tail):
         return fill
-    return msgspec.structs.replace(fill, text=fill.text[: -len(tail)], pieces=cut(fill.pieces, len(fill.text) - len(tail)))
-
-
-def cut(pieces: tuple[Piece, ...], size: int) -> tuple[Piece, ...]:
-    """The pieces of the first `size` characters."""
-    out: list[Piece] = []
-    for piece in pieces:
-        if size <= 0:
-            break
-        out.append(Piece(text=piece.text[:size], confidence=piece.confidence))
-        size -= len(piece.text)
-    return tuple(out)
+    return msgspec.structs.replace(fill, text=fill.text[: -len(tail)], pieces=first_pieces(fill.pieces, len(fill.text) - len(tail)))
 
 
 def _flush(draft: Draft) -> Draft:

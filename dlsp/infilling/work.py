@@ -18,8 +18,9 @@ from dlsp.backends.base import Backend
 from dlsp.documents import Snapshot
 from dlsp.holes.openings import Filled, Filling, Opening, Wish, joined_tail, regroup, rendered, request_for
 from dlsp.holes.stubs import is_stub
-from dlsp.infilling.refit import Candidate, cut, refit, without_end
+from dlsp.infilling.refit import Candidate, refit, without_end
 from dlsp.infilling.task import Task, reason_of, sentence
+from dlsp.postprocess.draft import first_pieces
 from dlsp.session import Session
 from engine.api import Decoding, InfillResult
 from engine.errors import HolesApartError, LoadingError
@@ -228,7 +229,9 @@ class Work:
             for count in range(len(rows) - 1, 0, -1):
                 text = "\n".join(rows[:count]).rstrip()
                 if not is_stub(text) and self._fits(number, text):
-                    self._chosen[number] = Candidate(text=text, confidence=candidate.confidence, pieces=cut(candidate.pieces, len(text)))
+                    self._chosen[number] = Candidate(
+                        text=text, confidence=candidate.confidence, pieces=first_pieces(candidate.pieces, len(text))
+                    )
                     return True
         return False
 

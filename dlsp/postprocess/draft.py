@@ -81,7 +81,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         that is rewritten has no pieces."""
         if text == self.text:
             return self
-        pieces = _first(self.pieces, len(text)) if self.text.startswith(text) else ()
+        pieces = first_pieces(self.pieces, len(text)) if self.text.startswith(text) else ()
         rest = self.rest if _last_words(text) == _last_words(self.text) else ""
         return msgspec.structs.replace(self, text=text, pieces=pieces, rest=rest)
 
@@ -140,7 +140,8 @@ def indent_of(line: str, width: int) -> int:
     return len(expanded) - len(expanded.lstrip(" "))
 
 
-def _first(pieces: tuple[Piece, ...], characters: int) -> tuple[Piece, ...]:
+def first_pieces(pieces: tuple[Piece, ...], characters: int) -> tuple[Piece, ...]:
+    """The pieces of the first so many characters."""
     out: list[Piece] = []
     for piece in pieces:
         if characters <= 0:

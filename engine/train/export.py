@@ -23,7 +23,9 @@ def export(state_path: Path, tokenizer_path: Path, destination: Path, name: str,
     network.load_state_dict(state["model"])
     network.load_state_dict(state.get("average") or {}, strict=False)
     tokens = {"mask": MASK, "end": END, "pad": PAD, "document": DOCUMENT}
-    defaults = infill or InfillDefaults(canvas=config.canvas, prefix_tokens=config.window, suffix_tokens=config.window)
+    # The split layout counts each side of its own hole; in the others one row holds both sides, the canvas and the marks.
+    side = config.window if config.layout == "split" else (config.window - config.canvas - 4) // 2
+    defaults = infill or InfillDefaults(canvas=config.canvas, prefix_tokens=side, suffix_tokens=side)
     if config.layout in ("suffix-first", "causal"):
         tokens |= {"fim_prefix": FIM_PREFIX, "fim_suffix": FIM_SUFFIX, "fim_middle": FIM_MIDDLE}
         defaults = msgspec.structs.replace(defaults, layout="suffix_first")

@@ -12,8 +12,9 @@ from dlsp.documents import Change, Point, Span, opened
 from dlsp.holes.openings import Filled, Filling, of_markers, of_selection
 from dlsp.infilling import Task, fill, sentence, settled, still_true
 from dlsp.infilling.last import LastFilling
-from dlsp.infilling.refit import cut, refit, without_end
+from dlsp.infilling.refit import refit, without_end
 from dlsp.infilling.task import openings_of, reason_of
+from dlsp.postprocess.draft import first_pieces
 from dlsp.session import Session
 from dlsp.settings import Settings
 from engine.api import Fill, InfillRequest, InfillResult, Piece
@@ -218,7 +219,7 @@ def test_what_was_sent_along_behind_a_hole_is_taken_off() -> None:
     fill = without_end(said("bar(a)", ("ba", 0.9), ("r(a)", 0.5)), "(a)")
     assert (fill.text, [piece.text for piece in fill.pieces]) == ("bar", ["ba", "r"])
     assert without_end(said("bar"), "(a)").text == "bar"
-    assert cut((), 3) == ()
+    assert first_pieces((), 3) == ()
 
 
 def test_what_a_task_means() -> None:

@@ -126,3 +126,15 @@ async def test_nothing_is_asked_ahead_on_a_cpu_unless_the_user_wants_it() -> Non
         assert await client.texts(0, 4) == ["first"]
         await asyncio.sleep(0.05)
         assert len(client.backend.requests) == 1
+
+
+async def test_what_was_asked_for_by_hand_stays_while_one_types_along_it() -> None:
+    async with session_with(ScriptedBackend("first"), "x = ", options={"trigger": "manual"}) as client:
+        assert await client.texts(0, 4) == []
+        assert client.reason == "manual"
+        assert await client.texts(0, 4, kind=1) == ["first"]
+        client.insert(0, 4, "fi", version=2)
+        assert await client.texts(0, 6) == ["rst"]
+        client.insert(0, 6, "x", version=3)
+        assert await client.texts(0, 7) == []
+        assert len(client.backend.requests) == 1

@@ -35,7 +35,8 @@ def scripted(env: dict[str, str], seconds: float) -> Iterator[Server]:
 
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="this system does not tell how long a process has worked")
-def test_initialize_is_answered_in_no_time(env: dict[str, str]) -> None:
+def seconds_to_initialize(env: dict[str, str]) -> float:
+    """The time on the wall, or that of the processor where it is less: on a busy machine the wall says little."""
     with Server(env) as server:
         server.answer(server.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}}))
         took = time.monotonic() - server.started
@@ -44,12 +45,25 @@ def test_initialize_is_answered_in_no_time(env: dict[str, str]) -> None:
         _, status, usage = os.wait4(server.process.pid, 0)
         server.process.returncode = os.waitstatus_to_exitcode(status)
         assert server.process.returncode == 0
-    # On a machine that is busy with other things the clock on the wall says little, and on a slow one that of the processor: the work
-    # has to fit into 0.8 s, or else be little more than what the protocol's own library needs to be imported.
+    return min(took, usage.ru_utime + usage.ru_stime)
+
+
+def seconds_to_import_the_library() -> float:
     with subprocess.Popen([sys.executable, "-c", "import pygls.lsp.server"]) as library:
-        _, _, alone = os.wait4(library.pid, 0)
-        library.returncode = 0
-    assert min(took, usage.ru_utime + usage.ru_stime) < max(0.8, 2.5 * (alone.ru_utime + alone.ru_stime))
+        _, status, usage = os.wait4(library.pid, 0)
+        library.returncode = os.waitstatus_to_exitcode(status)
+    assert library.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_initialize_is_answered_in_no_time(env: dict[str, str]) -> None:
+    """Within 0.8 s; on a machine that takes longer for the protocol's own library alone, within half as much again as that."""
+    tries = []
+    for _ in range(3):
+        tries.append((seconds_to_initialize(env), max(0.8, 1.5 * seconds_to_import_the_library())))
+        if tries[-1][0] < tries[-1][1]:
+            return
+    raise AssertionError(f"seconds and what was allowed: {tries}")
 
 
 def test_no_heavy_library_is_imported(env: dict[str, str]) -> None:
