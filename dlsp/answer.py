@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from typing import Literal
 
 import msgspec
@@ -67,7 +68,8 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def answer(session: Session, question: Question) -> Answer:
-    """Answer a question. The answer is empty, with a reason, whenever something is in the way; backends' failures never raise.
+    """Answer a question. The answer is empty, with a reason, whenever something is in the way, be it a fault of ours: some editors
+    show a box for every request that fails, and this one comes with every key.
 
     A newer question of the same kind about the same document ends this one with `superseded`. Cancelling the task that awaits
     this lets go of the request to the model, which stops unless somebody else waits for it or comes for it soon.
@@ -84,6 +86,10 @@ async def answer(session: Session, question: Question) -> Answer:
         if not turn.taken_away or task is None or task.uncancel() > 0:
             raise
         found = _Found(snapshot=question.snapshot, at=question.at, reason="superseded")
+    except Exception as error:  # noqa: BLE001 - see above. What it says might quote the document and stays out of the log.
+        log.error("A question failed: %s.\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        message = f"The language server failed ({type(error).__name__}); the log says where."
+        found = _Found(snapshot=question.snapshot, at=question.at, reason="backend_error", message=message)
     finally:
         if session.turns.get(key) is turn:
             del session.turns[key]
@@ -101,13 +107,10 @@ async def answer(session: Session, question: Question) -> Answer:
 async def _find(session: Session, question: Question) -> _Found:
     snapshot, at, invoked = question.snapshot, question.at, question.invoked
     nothing = _Found(snapshot=snapshot, at=at)
-    document = session.documents.get(snapshot.uri)
-    if document is None:
-        return msgspec.structs.replace(nothing, reason="unknown_document")
-    if refused := gate(session.settings, snapshot.uri, snapshot.language, session.excluded(snapshot.uri), session.overrides):
+    if refused := _refused(session, snapshot):
         return msgspec.structs.replace(nothing, reason=refused)
 
-    decision = decide(snapshot, at, session.settings, _circumstances(session, question, document))
+    decision = decide(snapshot, at, session.settings, _circumstances(session, question, session.documents[snapshot.uri]))
     if decision.reason in _NOT_EVEN_KNOWN:
         return msgspec.structs.replace(nothing, reason=decision.reason)
     plan = plan_for(session, question, decision)
@@ -121,20 +124,38 @@ async def _find(session: Session, question: Question) -> _Found:
         return msgspec.structs.replace(nothing, reason=decision.reason)
     if session.status.loading and not (invoked and await session.wait_until_loaded(LOADING_SECONDS)):
         return msgspec.structs.replace(nothing, reason="loading")
-    pause_ms = 0.0 if invoked else session.pace.pause_ms(session.settings, snapshot.head(at), session.usual_ms, time.monotonic())
-    if pause_ms:
+    if pause_ms := _pause_ms(session, question):
         await asyncio.sleep(pause_ms / 1000)
         if _typed_meanwhile(session, question, at) != "":
             return msgspec.structs.replace(nothing, reason="debounced")
         # Meanwhile the popup and the ghost text may have asked the same; the second one joins the first.
         if found := await _from_flight(session, question, plan, wait=0):
             return found
+    # By now the document may be closed, or one that nothing is asked about any more.
+    if refused := _refused(session, snapshot):
+        return msgspec.structs.replace(nothing, reason=refused)
     if session.backend is None:
         return msgspec.structs.replace(nothing, reason="backend_error", message=session.status.report.message)
 
-    outcome = await session.flights.launch(plan, ask(session, session.backend, question, decision)).join()
+    outcome = await session.flights.launch(plan, ask(session, session.backend, question, plan)).join()
     assert outcome is not None, "a wait without limit ends with an outcome"
     return _found(question, plan, outcome)
+
+
+def _refused(session: Session, snapshot: Snapshot) -> str:
+    """Why nothing is asked about a document, wherever in it."""
+    if snapshot.uri not in session.documents:
+        return "unknown_document"
+    return gate(session.settings, snapshot.uri, snapshot.language, session.excluded(snapshot.uri), session.overrides)
+
+
+def _pause_ms(session: Session, question: Question) -> float:
+    """How long to wait before the model is asked."""
+    if question.invoked:
+        return 0.0
+    pause = session.pace.pause_ms(session.settings, question.snapshot.head(question.at), session.usual_ms, time.monotonic())
+    # The popup of all servers may wait for this one: low eagerness is no reason to hold it back longer.
+    return min(pause, session.settings.debounce_ms) if question.kind == "popup" else pause
 
 
 def _circumstances(session: Session, question: Question, document: Document) -> Circumstances:
@@ -165,8 +186,11 @@ def _found(question: Question, plan: Plan, outcome: Outcome) -> _Found:
 
 
 def _known(session: Session, question: Question, plan: Plan) -> _Found | None:
-    """What is remembered for a place. Somebody who asks explicitly is not put off with a refusal from memory."""
-    match = session.suggestions.find(site_of(plan.snapshot, plan.at), plan.max_lines, plan.choices)
+    """What is remembered for a place. What is on screen stays there while the user types along it, even where more lines would be
+    asked for by now. Somebody who asks explicitly gets those, and is not put off with a refusal from memory."""
+    site = site_of(plan.snapshot, plan.at)
+    match = None if question.invoked else session.suggestions.live(site)
+    match = match or session.suggestions.find(site, plan.max_lines, plan.choices)
     if match is None or (question.invoked and not match.texts):
         return None
     return _Found(
@@ -209,6 +233,9 @@ def _write_down(session: Session, question: Question, found: _Found, result: Ans
     language = question.snapshot.language
     if not result.texts:
         session.ledger.empty(result.reason, question.kind, language, latency_ms)
+        return
+    if question.snapshot is not question.basis:
+        # It goes on from an item that is not in the document, where no edit could be compared with it.
         return
     shown = Shown(
         uri=question.snapshot.uri,
@@ -288,4 +315,4 @@ def _look_ahead(session: Session, question: Question, shown: Answer) -> None:
     if decision.reason or session.suggestions.find(site_of(snapshot, at), decision.max_lines):
         return
     plan = msgspec.structs.replace(plan_for(session, accepted, decision), ahead=True)
-    session.flights.launch(plan, ask(session, backend, accepted, decision))
+    session.flights.launch(plan, ask(session, backend, accepted, plan))

@@ -13,7 +13,6 @@ from typing import Literal
 import msgspec
 
 from dlsp.backends.base import Backend
-from dlsp.context.candidates import ContextSpot
 from dlsp.context.gather import gather
 from dlsp.documents import Point, Snapshot
 from dlsp.flights import Outcome, Plan
@@ -57,15 +56,15 @@ def plan_for(session: Session, question: Question, decision: Decision) -> Plan:
     """What is wanted. Who asks explicitly gets a choice, and stops the model the moment the question is cancelled."""
     choices = session.settings.alternatives if question.invoked and question.kind == "ghost" else 1
     linger = 0.0 if question.invoked else LINGER_SECONDS
-    return Plan(snapshot=question.snapshot, at=question.at, max_lines=decision.max_lines, choices=choices, linger=linger)
+    return Plan(snapshot=question.snapshot, at=question.at, decision=decision, choices=choices, linger=linger)
 
 
-async def ask(session: Session, backend: Backend, question: Question, decision: Decision) -> Outcome:
-    """Ask the model and filter what it says. Raises nothing but CancelledError."""
+async def ask(session: Session, backend: Backend, question: Question, plan: Plan) -> Outcome:
+    """Ask the model what is planned and filter what it says. Whatever a backend does is an outcome, not an exception."""
     began = time.perf_counter()
     settings, snapshot, at = session.settings, question.snapshot, question.at
-    plan = plan_for(session, question, decision)
-    gathered = gather(_spot(session, question, decision))
+    document = session.documents.get(snapshot.uri)
+    gathered = gather(session.spot(snapshot, at, plan.decision, document.kept if document is not None else None))
     session.keep(gathered.kept)
     request = gathered.request
     if plan.choices > 1:
@@ -91,7 +90,7 @@ async def ask(session: Session, backend: Backend, question: Question, decision: 
     took_ms = 1000 * (time.perf_counter() - began)
     session.worked(took_ms)
     session.ledger.worked(question.kind, snapshot.language, took_ms, stages)
-    outcome = _polished(session, question, decision, result)
+    outcome = _polished(session, question, plan.decision, result)
     if outcome.texts or (outcome.reason in _LASTING and not outcome.weak):
         session.suggestions.keep(
             Suggestion(
@@ -105,26 +104,6 @@ async def ask(session: Session, backend: Backend, question: Question, decision: 
             )
         )
     return outcome
-
-
-def _spot(session: Session, question: Question, decision: Decision) -> ContextSpot:
-    uri, document = question.snapshot.uri, session.documents.get(question.snapshot.uri)
-    cells = (session.documents[cell].snapshot for cell in session.notebooks.before(uri) if cell in session.documents)
-    return ContextSpot(
-        snapshot=question.snapshot,
-        at=question.at,
-        decision=decision,
-        settings=session.settings,
-        origin=session.origin,
-        excluded=session.excluded,
-        until=time.perf_counter() + session.settings.context_ms / 1000,
-        open=session.others(uri),
-        recent=session.recent.list(time.monotonic()),
-        workspace=session.workspace,
-        cells=tuple(cell for cell in cells if not session.excluded(cell.uri)),
-        previous=document.kept if document is not None else None,
-        prompt_tokens=session.status.prompt_tokens,
-    )
 
 
 def _polished(session: Session, question: Question, decision: Decision, result: InfillResult) -> Outcome:
@@ -142,7 +121,7 @@ def _polished(session: Session, question: Question, decision: Decision, result: 
         rejected=() if question.invoked else session.suggestions.rejected(site_of(snapshot, at)),
         style=question.style,
     )
-    drafts = [polish(draft_for(snapshot, at, fills[0], wanted)) for fills in (result.fills, *result.others)]
+    drafts = [polish(draft_for(snapshot, at, fills[0], wanted)) for fills in (result.fills, *result.others) if fills]
     best = next((draft for draft in drafts if draft.text), drafts[0])
     texts: dict[str, str] = {}
     for draft in drafts:

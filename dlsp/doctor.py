@@ -18,7 +18,8 @@ from typing import Literal
 
 import msgspec
 
-from dlsp.context.exclude import SECRETS, Exclusions
+from dlsp.context.exclude import SECRETS, Exclusions, holds_private_key
+from dlsp.context.ignore_patterns import is_pattern
 from dlsp.log import counts_file, log_file
 from dlsp.settings import Options, Settings, read_file, resolve, user_file
 from engine.api import InfillRequest
@@ -42,6 +43,7 @@ NVIM_WANTED = (0, 12)
 FIRST_PYTHON_UNTESTED = (3, 14)
 """The first version that nobody has tried."""
 
+_MOST_LOOKED_AT = 1_000_000
 _SAMPLE = InfillRequest(
     prefix="class Point:\n    def __init__(self, x, y):\n        self.x = ",
     suffix="\n        self.y = y\n",
@@ -132,14 +134,7 @@ def _settings(file: Path, options: Options) -> Check:
 
 
 def _excluded(settings: Settings, plan: Plan) -> Check:
-    from pathspec import GitIgnoreSpec
-
-    wrong = []
-    for pattern in settings.exclude:
-        try:
-            GitIgnoreSpec.from_lines([pattern])
-        except ValueError:
-            wrong.append(repr(pattern))
+    wrong = [repr(pattern) for pattern in settings.exclude if not is_pattern(pattern)]
     if wrong:
         detail = f"not valid, and so without effect: {', '.join(wrong)}"
         return Check(
@@ -161,9 +156,13 @@ def _excluded(settings: Settings, plan: Plan) -> Check:
 
 def _file(settings: Settings, plan: Plan) -> Check:
     assert plan.file is not None
-    return Check(
-        name="this file", state="pass", detail=f"{plan.file}: {_exclusions(settings, plan).explain(plan.file.absolute().as_uri())}"
-    )
+    said = f"{plan.file}: {_exclusions(settings, plan).explain(plan.file.absolute().as_uri())}"
+    if not plan.file.is_file():
+        return Check(name="this file", state="warn", detail=f"{said} There is no such file.", fix="Check the path.")
+    with plan.file.open("rb") as file:
+        if holds_private_key([file.read(_MOST_LOOKED_AT).decode("utf-8", "replace")]):
+            said += " It holds a private key, so nothing of it is quoted while you work on other files."
+    return Check(name="this file", state="pass", detail=said)
 
 
 def _exclusions(settings: Settings, plan: Plan) -> Exclusions:

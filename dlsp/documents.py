@@ -15,6 +15,7 @@ Encoding = Literal["utf-8", "utf-16", "utf-32"]
 """What one unit of a client's column is: a byte, a UTF-16 code unit or a code point."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_LINES_AT_ONCE = 32
 
 
 class Point(NamedTuple):
@@ -103,21 +104,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     def before(self, at: Point, limit: int) -> str:
         """Up to `limit` characters before a place, line ends as "\\n". The cost does not depend on the size of the document."""
-        head = self.head(at)
-        first, left = at.line, limit - len(head)
-        while left > 0 and first > 0:
-            first -= 1
-            left -= len(self.lines[first]) - self.lines[first].endswith("\r\n")
-        return (_plain("".join(self.lines[first : at.line])) + head)[-limit:] if limit else ""
+        text, last, step = self.head(at), at.line, _LINES_AT_ONCE
+        while len(text) < limit and last > 0:
+            first = max(0, last - step)
+            text = _plain("".join(self.lines[first:last])) + text
+            last, step = first, 2 * step
+        return text[-limit:] if limit else ""
 
     def following(self, at: Point, limit: int) -> str:
         """Up to `limit` characters after a place, line ends as "\\n"."""
-        last, left = at.line, limit - (len(self.lines[at.line]) - at.column) + self.lines[at.line].endswith("\r\n")
-        while left > 0 and last + 1 < len(self.lines):
-            last += 1
-            left -= len(self.lines[last]) - self.lines[last].endswith("\r\n")
-        rest = self.lines[at.line][at.column :] + "".join(self.lines[at.line + 1 : last + 1])
-        return _plain(rest)[:limit]
+        text, first, step = _plain(self.lines[at.line][at.column :]), at.line + 1, _LINES_AT_ONCE
+        while len(text) < limit and first < len(self.lines):
+            text += _plain("".join(self.lines[first : first + step]))
+            first, step = first + step, 2 * step
+        return text[:limit]
 
     def with_item(self, start: Point, end: Point, text: str) -> tuple[Snapshot, Point]:
         """The document as it would be with `text` in the place of what is between two places, and where that text ends."""
@@ -288,8 +288,9 @@ def _plain(text: str) -> str:
 
 
 def _eol(line: str) -> str:
-    return "\r\n" if line.endswith("\r\n") else line[-1:] if line.endswith(("\n", "\r")) else ""
+    return line[len(_content(line)) :]
 
 
 def _content(line: str) -> str:
-    return line[: len(line) - len(_eol(line))]
+    # A line end is the only place where a line has these.
+    return line.rstrip("\r\n")

@@ -16,6 +16,7 @@ import msgspec
 
 from dlsp.documents import Point, Snapshot, follow, typed_since
 from dlsp.suggestions import site_of
+from dlsp.trigger import Decision
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a flight is for: a place in a document as it was, and what is wanted there.
+    """What a flight is for: a place in a document as it was, and what is wanted there, in how many different texts.
 
     `linger` is how long it goes on, in seconds, when nobody waits for it any more. One made `ahead` of any question is for a
     document that does not exist yet: nothing but a question or its end stops it.
@@ -46,10 +47,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     snapshot: Snapshot
     at: Point
-    max_lines: int = 1
+    decision: Decision = Decision()
     choices: int = 1
     linger: float = 0.0
     ahead: bool = False
+
+    @property
+    def max_lines(self) -> int:
+        """At most so many lines are wanted."""
+        return self.decision.max_lines
 
 
 class Flight:

@@ -48,9 +48,13 @@ class Notebooks:
             self._notebook_of.pop(cell.uri, None)
         return tuple(cell.uri for cell in cells)
 
+    def of(self, cell_uri: str) -> str:
+        """The notebook that a cell belongs to; empty for what is no cell."""
+        return self._notebook_of.get(cell_uri, "")
+
     def before(self, cell_uri: str) -> tuple[str, ...]:
         """The code cells above a cell of the same notebook, nearest last; none for what is no cell."""
-        cells = self._cells.get(self._notebook_of.get(cell_uri, ""), [])
+        cells = self._cells.get(self.of(cell_uri), [])
         place = next((number for number, cell in enumerate(cells) if cell.uri == cell_uri), 0)
         return tuple(cell.uri for cell in cells[:place] if cell.code)
 

@@ -162,7 +162,9 @@ class Ledger:
         verdict = self._judge(before, after, edits, now)
         for accepted in self._accepted:
             if accepted.shown.uri == before.uri and accepted.since < now:
-                accepted.at = _moved(accepted.at, edits) or accepted.at
+                for edit in edits:
+                    # Of text that is replaced wholly, what is there instead is looked at.
+                    accepted.at = _moved(accepted.at, (edit,)) or edit.start
         self.due(now)
         return (verdict,) if verdict else ()
 
@@ -291,7 +293,7 @@ class Ledger:
 def kept_share(snapshot: Snapshot, at: Point, text: str) -> float:
     """How much of a text that was written near a place still stands there, 0 to 1: one less the edit distance of its tokens to
     the nearest run of tokens, over their number. Only the first tokens of a long text are looked at."""
-    start = Point(max(at.line - 1, 0), 0)
+    start = Point(max(snapshot.clamp(at).line - 1, 0), 0)
     lines = at.line - start.line + text.count("\n") + 4
     near = snapshot.following(start, min(sum(len(snapshot.line(start.line + n)) + 1 for n in range(lines)), 8 * len(text) + 2000))
     if text in near:

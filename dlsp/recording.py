@@ -81,10 +81,12 @@ class Tap:
     def _say(self, speaker: Speaker, message: Any) -> None:
         if self._stream.closed:
             return
-        line = {"t": round(time.monotonic() - self._began, 4), "from": speaker, "message": _without_secrets(message)}
         try:
+            line = {"t": round(time.monotonic() - self._began, 4), "from": speaker, "message": _without_secrets(message)}
             # Not msgspec: what an editor sends may hold lone surrogates, which only JSON's escapes can express.
             self._stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+        except RecursionError:
+            log.warning("A message is nested too deeply and not recorded.")
         except OSError as error:
             log.warning("The recording ends: it cannot be written (%s).", error.strerror)
             with contextlib.suppress(OSError):
@@ -157,7 +159,8 @@ class Frames:
                 break
             body = bytes(self._buffer[end + 4 : end + 4 + length])
             del self._buffer[: end + 4 + length]
-            with contextlib.suppress(ValueError):
+            # What cannot be read here, the server will refuse; the bytes go on to it all the same.
+            with contextlib.suppress(ValueError, RecursionError):
                 messages.append(json.loads(body))
         else:
             if len(self._buffer) > _MOST_HEADER:

@@ -34,7 +34,7 @@ _INTERNAL_ERROR = -32603
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`fast` leaves out the pauses of the trace but keeps its order. `backend`: the recorded engine, or that of the settings,
-    which `create_backend` makes."""
+    which `create_backend` makes; it is one on this machine in any case."""
 
     fast: bool = False
     backend: Literal["recorded", "settings"] = "recorded"
@@ -90,8 +90,11 @@ async def replay(lines: list[Line], plan: Plan) -> Report:
     recorded = _RecordedEngine(lines)
     if plan.backend == "settings" and plan.create_backend is None:
         raise ConfigError("This replay needs an engine.", "Say how to make one.")
-    asked = plan.create_backend if plan.backend == "settings" else None
-    session = Session(asked or (lambda settings: recorded))
+    create = plan.create_backend if plan.backend == "settings" else None
+    # Whoever hands a trace on must not be able to say where the text in it, or beside it on this disk, is sent.
+    session = Session(
+        (lambda settings: create(msgspec.structs.replace(settings, backend="local"))) if create else lambda settings: recorded
+    )
     run = _Run(lines, session, recorded)
     try:
         await run.go(plan)

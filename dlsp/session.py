@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 
 from dlsp.backends.base import Backend
-from dlsp.context.candidates import Kept, Origin
+from dlsp.context.candidates import ContextSpot, Kept, Origin
 from dlsp.context.exclude import Exclusions, is_ignore_file
 from dlsp.context.recent_edits import RecentEdits
 from dlsp.context.workspace import Workspace
-from dlsp.documents import Change, Edit, Encoding, Snapshot, changed, opened
+from dlsp.documents import Change, Edit, Encoding, Point, Snapshot, changed, opened
 from dlsp.flights import Flights
 from dlsp.history import EditHistory
 from dlsp.notebooks import Notebooks
@@ -30,7 +30,7 @@ from dlsp.settings import Options, Settings, read_file, read_options, resolve
 from dlsp.status import StatusBoard
 from dlsp.suggestions import SuggestionStore, site_of
 from dlsp.syntax import prepare, supports
-from dlsp.trigger import Overrides
+from dlsp.trigger import Decision, Overrides
 from engine.api import Status
 from engine.errors import DlspError
 
@@ -109,15 +109,18 @@ class Session:
         before, now = document.snapshot, time.monotonic()
         snapshot, edits = changed(before, version, changes, self.encoding)
         self._focus += 1
-        verdicts = self.ledger.changed(before, snapshot, edits, now)
-        self.documents[uri] = msgspec.structs.replace(
+        # The text first: whatever goes wrong below, it must stay equal to the editor's.
+        document = self.documents[uri] = msgspec.structs.replace(
             document,
             snapshot=snapshot,
             history=document.history.extended(edits),
             several_cursors=_is_in_several_places(edits),
-            just_accepted=any(verdict.outcome == "accepted" for verdict in verdicts),
+            just_accepted=False,
             focused=self._focus,
         )
+        verdicts = self.ledger.changed(before, snapshot, edits, now)
+        if any(verdict.outcome == "accepted" for verdict in verdicts):
+            self.documents[uri] = msgspec.structs.replace(document, just_accepted=True)
         for verdict in verdicts:
             if verdict.outcome == "rejected":
                 self.pace.rejected(now)
@@ -145,6 +148,25 @@ class Session:
         """The other open documents, the one used last first."""
         documents = sorted((d for u, d in self.documents.items() if u != uri), key=lambda d: -d.focused)
         return tuple(document.snapshot for document in documents)
+
+    def spot(self, snapshot: Snapshot, at: Point, decision: Decision, previous: Kept | None) -> ContextSpot:
+        """A place that something is asked about, and where help for it may come from. The time for that begins now."""
+        cells = (self.documents[cell].snapshot for cell in self.notebooks.before(snapshot.uri) if cell in self.documents)
+        return ContextSpot(
+            snapshot=snapshot,
+            at=at,
+            decision=decision,
+            settings=self.settings,
+            origin=self.origin,
+            excluded=self.excluded,
+            until=time.perf_counter() + self.settings.context_ms / 1000,
+            open=self.others(snapshot.uri),
+            recent=self.recent.list(time.monotonic()),
+            workspace=self.workspace,
+            cells=tuple(cell for cell in cells if not self.excluded(cell.uri)),
+            previous=previous,
+            prompt_tokens=self.status.prompt_tokens,
+        )
 
     def worked(self, ms: float) -> None:
         """A request took so long, from its beginning to the backend's answer."""
@@ -181,7 +203,8 @@ class Session:
 
     def excluded(self, uri: str) -> bool:
         """Whether a file never enters a prompt. May be asked from several threads."""
-        return self.exclusions.excludes(uri)
+        notebook = self.notebooks.of(uri)
+        return self.exclusions.excludes(uri) or bool(notebook and self.exclusions.excludes(notebook))
 
     # Settings
 
@@ -189,6 +212,7 @@ class Session:
         """The workspace folders."""
         self.origin = msgspec.structs.replace(self.origin, roots=tuple(roots))
         self.exclusions = self._exclusions()
+        self._forget_excluded()
         if self.workspace is not None:
             self._index()
 
@@ -225,10 +249,10 @@ class Session:
             self.exclusions = self._exclusions()
             self._forget_excluded()
         self.suggestions.clear()
+        for uri in self.documents:
+            # What was asked under the old settings, or of the old model, is neither shown nor kept.
+            self.flights.cancel(uri)
         if self._started and self.settings.backend_key() != before.backend_key():
-            for uri in self.documents:
-                # What the old model is about to say is not to be kept.
-                self.flights.cancel(uri)
             self._drop_backend()
             self._take_backend()
 
@@ -294,8 +318,12 @@ class Session:
         self._settled.clear()
 
     async def _watch(self, backend: Backend) -> None:
-        async for status in backend.watch():
-            self._engine_changed(status)
+        try:
+            async for status in backend.watch():
+                if backend is self.backend:
+                    self._engine_changed(status)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user must not be told for ever that the model is being loaded.
+            log.error("The backend's state cannot be watched: %s.", type(error).__name__)
         if backend is self.backend:
             self._engine_changed(Status(state="error", reason="backend_error", message="The backend is gone. Restart the language server."))
 

@@ -144,7 +144,8 @@ class SuggestionStore:
         self._live[shown.site.document] = shown
 
     def reject(self, site: Site, text: str) -> None:
-        """The user saw a text and went on to something else: it is not to come back by itself."""
+        """The user saw a text and wrote something else: it leaves the screen, and the model's next answers for the site go without
+        it. Who deletes what they wrote gets it back, if it is among the kept ones."""
         self._rejected.append(Suggestion(site, (text,)))
         live = self._live.get(site.document)
         if live is not None and text in rests_of(live, site):

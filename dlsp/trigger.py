@@ -16,7 +16,7 @@ LONGEST_LINE = 20_000
 FEWEST_CHARACTERS = 10
 """A document with less than this, white space not counted, says too little to go on."""
 
-_CLOSING_REST = re.compile(r"""\s*(?:[)\]}>"'`,;:.]\s*)*\{?\s*""")
+_CLOSING_REST = re.compile(r"""\s*(?:(?:</[\w.:-]*>|[)\]}>"'`,;:.])\s*)*\{?\s*""")
 _LONGEST_REST = 200
 _OPENS = re.compile(r"(?:[:{]|\b(?:then|do|else|repeat|in)|\bfunction\b[^()]*\([^()]*\))\s*\Z")
 _READ_ONLY_SCHEMES = frozenset({"git", "gitfs", "output", "vscode-scm", "walkthrough", "comment"})

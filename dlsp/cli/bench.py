@@ -112,6 +112,27 @@ def startup(repeat: Annotated[int, typer.Option(min=1, help="Measured starts.")]
 
 
 @bench_app.command()
+def overhead(
+    lines: Annotated[
+        list[int] | None,
+        typer.Option(min=10, help="Lines of the document. Repeatable.  [default: 500, 5000, 20000]", show_default=False),
+    ] = None,
+    keystrokes: Annotated[int, typer.Option(min=1, help="Characters typed into each document.")] = 200,
+) -> None:
+    """Processor time of the language server at a keystroke, with an engine that answers at once, by the size of the document."""
+    from dlsp.cli.bench_overhead import Plan as OverheadPlan
+    from dlsp.cli.bench_overhead import measure
+    from engine.bench import overhead as bench_overhead
+
+    costs: dict[int, list[float]] = {}
+    for size in lines or (500, 5_000, 20_000):
+        with progress_bar(f"{size} lines") as on_progress:
+            strokes = measure(OverheadPlan(lines=size, keystrokes=keystrokes, on_progress=on_progress))
+        costs[size] = [stroke.cost_ms for stroke in strokes if stroke.asked]
+    show_report(bench_overhead.report(costs, facts_of_run(0) | {"keystrokes": keystrokes}))
+
+
+@bench_app.command()
 def steps(
     corpus: Corpus = None,
     split: Split = "test",

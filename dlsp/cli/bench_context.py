@@ -47,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What requests are made with. `prompt_tokens` is what the model reads; `budget_ms` 0 asks every source to its end."""
+    """What requests are made with. `prompt_tokens` is what the model is to read; `budget_ms` 0 asks every source to its end."""
 
     share: float
     prompt_tokens: int
@@ -69,6 +69,7 @@ class Made:
 class _Package:
     root: Path
     files: Mapping[str, Snapshot]
+    exclusions: Exclusions
     workspace: Workspace
     loop: asyncio.AbstractEventLoop
 
@@ -123,11 +124,12 @@ def _package(
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text, encoding="utf-8", newline="")
             snapshots[path] = opened(place.as_uri(), 1, language_of(PurePosixPath(path)), text)
-        # Secrets have their names here as everywhere, and nothing else is excluded.
+        # Secrets have their names here as everywhere, and nothing else is excluded: ignore files above a repository do not count.
+        (root / ".git").mkdir()
         exclusions = Exclusions((), (root,), lasts=3600.0)
         workspace = Workspace((root,), exclusions.excludes, exclusions.excludes_folder, quiet=0.0)
         loop.run_until_complete(workspace.settled())
-        known[name] = _Package(root, snapshots, workspace, loop)
+        known[name] = _Package(root, snapshots, exclusions, workspace, loop)
     return known[name]
 
 
@@ -146,7 +148,7 @@ def _made(package: _Package, place: Place, sources: tuple[str, ...], plan: Plan)
             decision=Decision(),
             settings=_settings(sources, plan),
             origin=Origin(client="bench", roots=(package.root,)),
-            excluded=lambda uri: False,
+            excluded=package.exclusions.excludes,
             until=began + (plan.budget_ms / 1000 or _NO_LIMIT_SECONDS),
             open=others,
             recent=_edits(others, f"{place.path}:{plan.seed}"),
@@ -158,7 +160,10 @@ def _made(package: _Package, place: Place, sources: tuple[str, ...], plan: Plan)
     finally:
         package.workspace.document_closed(document.uri)
         package.loop.run_until_complete(package.workspace.settled())
-    return Made(gathered.request, elapsed, {name: count for name, _, count in gathered.took if count})
+    # The model reads no more than the sources were told, whatever it could read.
+    limits = msgspec.structs.replace(gathered.request.limits, prompt_tokens=plan.prompt_tokens)
+    request = msgspec.structs.replace(gathered.request, limits=limits)
+    return Made(request, elapsed, {name: count for name, _, count in gathered.took if count})
 
 
 def _settings(sources: tuple[str, ...], plan: Plan) -> Settings:

@@ -185,6 +185,8 @@ class ContextSpot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.workspace is None:
             return found
         for each in _imports_of(self.snapshot.language, self.snapshot.lines[:HEAD_LINES])[:_MOST_IMPORTS]:
+            if self.late:
+                break
             uri = self.workspace.module(each.module, each.level, self.snapshot.uri) if each.name != "*" else None
             name = each.name
             if (name and uri is not None and self.workspace.defined_in(uri, name) is None) or uri is None:

@@ -14,6 +14,7 @@ MOST_CHARACTERS = 600
 _MOST_SIGNATURE_LINES = 12
 _MOST_BODY_LINES = 16
 _MOST_LINE = 240
+_PAUSE_LINES = 200
 _EXTENSIONS = {
     "python": "py pyi",
     "javascript": "js jsx mjs cjs",
@@ -59,6 +60,11 @@ def is_generated(name: str, text: str) -> bool:
 
 def definitions_in(language: str, lines: list[str]) -> Iterator[Found]:
     """The definitions of a text, in order. `lines` are without line ends. Lazy, so that a long file can be read bit by bit."""
+    return (found for found in scan(language, lines) if found is not None)
+
+
+def scan(language: str, lines: list[str]) -> Iterator[Found | None]:
+    """As `definitions_in`, and None now and then where nothing is found, so that nobody waits for long."""
     language = _ALIASES.get(language, language)
     return _python(lines) if language == "python" else _other(lines, _PATTERNS[language]) if language in _PATTERNS else iter(())
 
@@ -69,9 +75,11 @@ _PY_ATTRIBUTE = re.compile(r"[ \t]+([A-Za-z_]\w*)[ \t]*(:[^=]|=(?!=))")
 _PY_OWN = re.compile(r"[ \t]+self\.(\w+)[ \t]*(?::[^=]{1,80})?=(?!=)")
 
 
-def _python(lines: list[str]) -> Iterator[Found]:
+def _python(lines: list[str]) -> Iterator[Found | None]:
     owners: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines):
+        if number % _PAUSE_LINES == 0:
+            yield None
         match = _PY_DEF.match(line[:_MOST_LINE])
         if match is None:
             assigned = _PY_ASSIGNED.match(line) if line[:1].isalpha() or line[:1] == "_" else None
@@ -210,8 +218,10 @@ _NO_NAMES = frozenset({"if", "for", "while", "switch", "catch", "return", "else"
 _COMMENT = re.compile(r"\s*(///?|/\*\*?|\*|--+|#)\s?")
 
 
-def _other(lines: list[str], patterns: tuple[tuple[str, re.Pattern[str]], ...]) -> Iterator[Found]:
+def _other(lines: list[str], patterns: tuple[tuple[str, re.Pattern[str]], ...]) -> Iterator[Found | None]:
     for number, line in enumerate(lines):
+        if number % _PAUSE_LINES == 0:
+            yield None
         if not line or len(line) > _MOST_LINE or line.lstrip()[:2] in ("//", "/*", "* ", "--"):
             continue
         for kind, pattern in patterns:

@@ -1,6 +1,6 @@
 """Which files never enter a prompt: secrets, what the settings name, and what `.gitignore` and `.dlspignore` files name.
 
-Knows paths, patterns and what a private key looks like; what happens to a file that is excluded is decided elsewhere.
+Knows paths, secrets' names and what a private key looks like; what happens to a file that is excluded is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import posixpath
 import re
+import stat
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from dlsp.context.ignore_patterns import is_pattern
+from dlsp.context.ignore_patterns import rules as rules_of
 
 log = logging.getLogger(__name__)
 
 IGNORE_FILES = (".gitignore", ".dlspignore")
-"""Read in every folder from the workspace's root down to the document's; what stands later here, or deeper, has the last word."""
+"""Read in every folder from the repository's (or, outside of one, the workspace's) down to the document's; what stands later here, or
+deeper, has the last word. `.git/info/exclude` comes before both."""
 _MOST_IGNORE_BYTES = 100_000
 
 SECRETS = (
@@ -35,7 +38,9 @@ SECRETS = (
     "*.cert",
     "*.cer",
     "*.der",
+    "*.p8",
     "*.p12",
+    "*.keytab",
     "*.pfx",
     "*.jks",
     "*.keystore",
@@ -50,6 +55,8 @@ SECRETS = (
     "credentials",
     "credentials.*",
     "*.credentials",
+    "*_credentials.json",
+    "client_secret*.json",
     "secrets",
     "secrets.*",
     "*.secret",
@@ -68,13 +75,15 @@ SECRETS = (
     ".vault*/",
     "kubeconfig",
     "kubeconfig.*",
-    "*.tfvars",
-    "*.tfstate",
+    "*.tfvars*",
+    "*.tfstate*",
     ".ssh/",
     ".gnupg/",
     ".aws/",
     ".kube/",
-    ".docker/config.json",
+    "**/.docker/config.json",
+    ".dockercfg",
+    ".dockerconfigjson",
     "*.db",
     "*.sqlite*",
     "*.bak",
@@ -83,6 +92,7 @@ SECRETS = (
 
 VERDICT_SECONDS = 2.0
 """How long a verdict is believed before the ignore files are looked at again: a network drive may take long to answer."""
+LINK_SECONDS = 30.0
 _MOST_VERDICTS = 20_000
 _MOST_LEVELS = 40
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY( BLOCK)?-----|^PuTTY-User-Key-File-\d", re.MULTILINE)
@@ -98,14 +108,20 @@ class Exclusions:
         self, globs: Sequence[str] = (), roots: Sequence[Path] = (), *, secrets: bool = True, lasts: float = VERDICT_SECONDS
     ) -> None:
         self._globs = tuple(globs)
-        self._roots = tuple(roots)
+        self._roots = tuple(map(PurePath, roots))
+        self._names = tuple(name for root in self._roots for name in (root, PurePath(os.path.realpath(root))))
         self._secrets = SECRETS if secrets else ()
         self._lasts = lasts
+        for glob in self._globs:
+            if not is_pattern(glob):
+                log.warning("The exclude pattern %r is not valid and is ignored.", glob)
         self._verdicts: dict[str, tuple[float, str]] = {}
-        self._levels: dict[Path, tuple[float, tuple[_Level, ...]]] = {}
+        self._folders: dict[tuple[PurePath, PurePath], tuple[float, _Folder]] = {}
+        self._tops: dict[PurePath, tuple[float, PurePath]] = {}
+        self._reals: dict[PurePath, tuple[float, PurePath]] = {}
 
     def excludes(self, uri: str) -> bool:
-        """Whether the document may not be read. Documents that are not files go by the last part of their name."""
+        """Whether the document may not be read. Documents that are not files go by their name, and by their path if they have one."""
         return bool(self._why(uri))
 
     def excludes_folder(self, folder: Path) -> bool:
@@ -120,85 +136,116 @@ class Exclusions:
 
     def ignore_files(self) -> tuple[Path, ...]:
         """The ignore files that hold for the workspace folders themselves; those in folders further down are found as they are needed."""
-        found = (level.file for root in self._roots for level in self._levels_of(Path(root), PurePath("x")))
+        found = (level.file for root in self._roots for level in self._folder(root, self._top_of(root)).levels)
         return tuple(dict.fromkeys(found))
 
     def forget(self) -> None:
         """Look at the ignore files anew: one of them has changed."""
-        self._verdicts.clear()
-        self._levels.clear()
+        self._verdicts, self._folders, self._tops, self._reals = {}, {}, {}, {}
 
     def _why(self, uri: str) -> str:
-        now = time.monotonic()
-        known = self._verdicts.get(uri)
+        now, verdicts = time.monotonic(), self._verdicts
+        known = verdicts.get(uri)
         if known is not None and now - known[0] < self._lasts:
             return known[1]
-        if len(self._verdicts) >= _MOST_VERDICTS:
-            self._verdicts.clear()
+        if len(verdicts) >= _MOST_VERDICTS:
+            verdicts.clear()
         verdict = self._judge(uri)
-        self._verdicts[uri] = (now, verdict)
+        # Not into a table that somebody has meanwhile emptied because an ignore file changed.
+        verdicts[uri] = (now, verdict)
         return verdict
 
     def _judge(self, uri: str) -> str:
         path = path_of(uri)
         if path is None:
-            name = PurePath(unquote(urlsplit(uri).path).lstrip("/") or uri.rpartition(":")[2])
-            return self._by_name(name) or self._by_setting(name)
-        real = PurePath(os.path.realpath(path))
-        verdict = self._by_path(path)
-        return verdict or (self._by_path(real) if real != path else "")
+            said = _plain_path(uri)
+            # A buffer that was never saved may have the path it will be saved to, and an older version the file's.
+            path = PurePath(said) if said.startswith("/") else PurePath(said or uri.rpartition(":")[2])
+            if self._root_of(path) is None:
+                return self._by_name(path) or self._by_setting(path)
+        try:
+            real = self._real(path)
+        except ValueError:
+            return "its name, which no file can have"
+        return self._by_path(path) or (self._by_path(real) if real != path else "")
+
+    def _real(self, path: PurePath) -> PurePath:
+        """The file that a path leads to. Links change less often than ignore files, and there is one look for each part of the path."""
+        now, reals = time.monotonic(), self._reals
+        known = reals.get(path)
+        if known is None or now - known[0] >= LINK_SECONDS * bool(self._lasts):
+            if len(reals) >= _MOST_VERDICTS:
+                reals.clear()
+            reals[path] = known = (now, PurePath(os.path.realpath(path)))
+        return known[1]
 
     def _by_path(self, path: PurePath) -> str:
-        if verdict := self._by_name(path):
-            return verdict
         root = self._root_of(path)
-        if root is None:
-            return self._by_setting(path)
-        relative = PurePath(path).relative_to(root)
-        return self._by_setting(relative) or self._by_ignore_files(root, relative)
+        why = self._by_name(path, len(root.as_posix().strip("/").split("/")) if root is not None else 0)
+        why = why or self._by_setting(path.relative_to(root) if root is not None else path)
+        if why or not path.is_absolute():
+            return why
+        folder = self._folder(path.parent, self._top_of(root or path.parent))
+        return folder.why or _named(folder.levels, path, folder=False)
 
-    def _root_of(self, path: PurePath) -> Path | None:
-        """The workspace folder that holds a file, also where one of the two is named through a link."""
-        for root in self._roots:
-            for name in (root, Path(os.path.realpath(root))):
-                if path.is_relative_to(name):
-                    return name
-        return None
+    def _root_of(self, path: PurePath) -> PurePath | None:
+        """The workspace folder that holds a file, the outermost of several; also where one of the two is named through a link."""
+        return min((name for name in self._names if path.is_relative_to(name)), key=lambda name: len(name.parts), default=None)
 
-    def _by_name(self, path: PurePath) -> str:
-        pattern = _matching(self._secrets, path.as_posix().lower())
-        return f"the pattern {pattern} for secrets" if pattern else ""
+    def _by_name(self, path: PurePath, above: int = 0) -> str:
+        """Whether a file or a folder it is in has the name of a secret. Of the `above` folders that lead to the workspace only those
+        count that are known to hold nothing else: who works in a folder called `secrets` is not to be left without completions."""
+        parts, rules = path.as_posix().lower().strip("/").split("/"), rules_of(self._secrets)
+        for number in range(len(parts)):
+            rule = rules.named("/".join(parts[max(0, number - 1) : number + 1]), folder=number < len(parts) - 1)
+            if rule is not None and (number >= above or rule.folders):
+                return f"the pattern {rule.pattern} for secrets"
+        return ""
 
     def _by_setting(self, path: PurePath) -> str:
-        pattern = _matching(self._globs, path.as_posix())
-        return f"the pattern {pattern} of the setting `exclude`" if pattern else ""
+        rule = rules_of(self._globs).excluding(path.as_posix().lstrip("/")) if self._globs else None
+        return f"the pattern {rule.pattern} of the setting `exclude`" if rule else ""
 
-    def _by_ignore_files(self, root: Path, relative: PurePath) -> str:
-        path, verdict = root / relative, ""
-        for level in self._levels_of(root, relative):
-            found = _compiled(level.patterns).check_file(path.relative_to(level.base).as_posix())
-            if found.include is not None:
-                verdict = f"{level.patterns[found.index or 0]!r} in {level.file}" if found.include else ""
-        return verdict
+    def _top_of(self, root: PurePath) -> PurePath:
+        """The folder from which ignore files count: that of the repository which holds a workspace folder, or the folder itself."""
+        now, tops = time.monotonic(), self._tops
+        known = tops.get(root)
+        if known is None or now - known[0] >= self._lasts:
+            above = (root, *root.parents)[:_MOST_LEVELS]
+            known = (now, next((folder for folder in above if os.path.lexists(folder / ".git")), root))
+            tops[root] = known
+        return known[1]
 
-    def _levels_of(self, root: Path, relative: PurePath) -> tuple[_Level, ...]:
-        """The ignore files that count for a file, the ones with the last word last. Read anew when they have aged."""
-        folder, now = root / relative.parent, time.monotonic()
-        known = self._levels.get(folder)
+    def _folder(self, path: PurePath, top: PurePath) -> _Folder:
+        """What is known of a folder. Read anew when it has aged."""
+        now, folders = time.monotonic(), self._folders
+        known = folders.get((path, top))
         if known is not None and now - known[0] < self._lasts:
             return known[1]
-        if len(self._levels) >= _MOST_VERDICTS:
-            self._levels.clear()
-        above = self._levels_of(root, relative.parent) if relative.parts[:-1] else _levels_above(root)
-        levels = (*above, *_levels_in(folder))
-        self._levels[folder] = (now, levels)
-        return levels
+        if len(folders) >= _MOST_VERDICTS:
+            folders.clear()
+        if path == top or not path.is_relative_to(top):
+            folder = _Folder("", _levels_in(path))
+        else:
+            above = self._folder(path.parent, top)
+            # Below an excluded folder nothing is let in again, whatever stands there; git does the same.
+            why = above.why or _named(above.levels, path, folder=True)
+            folder = _Folder(why, above.levels if why else (*above.levels, *_levels_in(path)))
+        folders[path, top] = (now, folder)
+        return folder
+
+
+class _Folder(NamedTuple):
+    """What excludes a folder with all that is in it ("" for nothing), and the ignore files for what is in it, the last word last."""
+
+    why: str
+    levels: tuple[_Level, ...]
 
 
 class _Level(NamedTuple):
     """One ignore file: its patterns are relative to `base`."""
 
-    base: Path
+    base: PurePath
     file: Path
     patterns: tuple[str, ...]
 
@@ -216,76 +263,67 @@ def is_ignore_file(uri: str) -> bool:
 
 def path_of(uri: str) -> PurePath | None:
     """The path of a `file:` URI (or of a notebook cell, which lives in a file); None for documents that are not files."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
     if parts.scheme not in ("file", "vscode-notebook-cell") or not parts.path:
         return None
-    path = unquote(parts.path)
+    path = _plain_path(uri)
+    if "/." in path or "//" in path:
+        path = posixpath.normpath(path)
     if len(path) > 2 and path[0] == "/" and path[2] == ":":
         # /c:/folder/file: a drive, whatever system we run on.
         path = path[1:]
     return PurePath(f"//{parts.netloc}{path}" if parts.netloc and parts.netloc != "localhost" else path)
 
 
-def _matching(patterns: tuple[str, ...], path: str) -> str:
-    """The pattern that excludes a path, or ""."""
-    if not patterns:
+def _plain_path(uri: str) -> str:
+    try:
+        # A name need not be valid UTF-8.
+        return unquote(urlsplit(uri).path, errors="surrogateescape")
+    except ValueError:
         return ""
-    found = _compiled(patterns).check_file(path.lstrip("/"))
-    return patterns[found.index or 0] if found.include else ""
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(patterns: tuple[str, ...]) -> GitIgnoreSpec:
-    # Imported late: this is not needed before the first document is open.
-    from pathspec import GitIgnoreSpec
-
-    good: list[str] = []
-    for pattern in patterns:
-        try:
-            GitIgnoreSpec.from_lines([pattern])
-        except ValueError:
-            log.warning("The exclude pattern %r is not valid and is ignored.", pattern)
-            # A comment in its place keeps the numbers of the others.
-            good.append("#")
-        else:
-            good.append(pattern)
-    return GitIgnoreSpec.from_lines(good)
+def _named(levels: Sequence[_Level], path: PurePath, *, folder: bool) -> str:
+    """What excludes a path; "" if nothing does, or if the last pattern that names it lets it in."""
+    for level in reversed(levels):
+        if (rule := rules_of(level.patterns).named(path.relative_to(level.base).as_posix(), folder=folder)) is not None:
+            return f"{rule.pattern!r} in {level.file}" if rule.excludes else ""
+    return ""
 
 
-def _levels_above(root: Path) -> tuple[_Level, ...]:
-    """`.git/info/exclude`, and the `.gitignore` files above a workspace folder up to the one that holds `.git`."""
-    if not root.is_absolute():
-        return ()
-    above: list[Path] = []
-    for folder in (root, *root.parents)[:_MOST_LEVELS]:
-        if (folder / ".git").exists():
-            own = _level(folder, folder / ".git" / "info" / "exclude")
-            levels = [own] if own else []
-            for each in reversed(above):
-                levels += [level for level in _levels_in(each) if level.file.name == ".gitignore"]
-            return tuple(levels)
-        if folder.parent != folder:
-            above.append(folder.parent)
-    return ()
+def _levels_in(folder: PurePath) -> tuple[_Level, ...]:
+    found = [_level(folder, file) for file in (_git_exclude(folder), *(folder / name for name in IGNORE_FILES)) if file]
+    return tuple(level for level in found if level is not None)
 
 
-def _levels_in(folder: Path) -> list[_Level]:
-    found = (_level(folder, folder / name) for name in IGNORE_FILES)
-    return [level for level in found if level is not None]
+def _git_exclude(folder: PurePath) -> PurePath | None:
+    """`.git/info/exclude`; in a further work tree `.git` is a file that says where that is."""
+    git = Path(folder) / ".git"
+    try:
+        if stat.S_ISDIR(git.stat().st_mode):
+            return git / "info" / "exclude"
+        own = folder / git.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("gitdir:").strip()
+        common = Path(own) / "commondir"
+        return (own / common.read_text(encoding="utf-8").strip() if common.is_file() else own) / "info" / "exclude"
+    except (OSError, ValueError):
+        return None
 
 
-def _level(base: Path, file: Path) -> _Level | None:
-    patterns = _patterns(file)
-    return _Level(base, file, patterns) if patterns else None
+def _level(base: PurePath, file: PurePath) -> _Level | None:
+    patterns = _patterns(Path(file))
+    return _Level(base, Path(file), patterns) if patterns else None
 
 
 def _patterns(path: Path) -> tuple[str, ...]:
     """The lines of an ignore file, read anew whenever it changes; none where there is no such file."""
     try:
         facts = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return ()
-    return _read(path, facts.st_mtime_ns, facts.st_size)
+    return _read(path, facts.st_mtime_ns, facts.st_size) if stat.S_ISREG(facts.st_mode) else ()
 
 
 @functools.lru_cache(maxsize=256)
@@ -295,7 +333,11 @@ def _read(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
         log.warning("%s is larger than %d bytes; every file below it is excluded.", path, _MOST_IGNORE_BYTES)
         return ("*",)
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError):
+        # As git does: what is no UTF-8 is bytes like others, and a mark of UTF-8 is none of the first pattern.
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError:
+        text = "\0"
+    if "\0" in text:
         log.warning("%s cannot be read; every file below it is excluded.", path)
         return ("*",)
+    return tuple(text.split("\n"))

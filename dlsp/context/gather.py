@@ -19,7 +19,8 @@ from engine.api import Hole, InfillRequest, Limits, Snippet
 
 CHARACTERS_A_TOKEN = 6
 """More than source has on average, so that the engine and not this file decides where the context ends."""
-PREFIX_SHARE = 0.7
+SIDE_SHARE = 0.7
+"""What either side may take of it: models divide what they read between the two in different ways."""
 SOURCES: tuple[tuple[str, Source], ...] = (
     ("outline", outline.candidates),
     ("definitions", definitions.candidates),
@@ -64,9 +65,9 @@ def gather(spot: ContextSpot) -> Gathered:
 def _request(spot: ContextSpot, chosen: Sequence[Candidate]) -> InfillRequest:
     snapshot, settings, decision = spot.snapshot, spot.settings, spot.decision
     budget = (settings.prompt_tokens or max(spot.prompt_tokens, DEFAULT_TOKENS)) * CHARACTERS_A_TOKEN
-    most_before = int(budget * PREFIX_SHARE)
+    most_before = int(budget * SIDE_SHARE)
     prefix = snapshot.before(spot.at, most_before)
-    suffix = snapshot.following(spot.at, budget - most_before)
+    suffix = snapshot.following(spot.at, most_before)
     if len(prefix) == most_before and "\n" in prefix:
         prefix = prefix[prefix.index("\n") + 1 :]
     elif spot.cells:

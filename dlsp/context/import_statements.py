@@ -14,6 +14,7 @@ from dlsp.context.definition_scan import family_of
 HEAD_LINES = 400
 """Only so much of a file is searched for imports."""
 _MOST_STATEMENT_LINES = 40
+_MOST_LINE = 2_000
 _PY_FROM = re.compile(r"[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(.*)", re.DOTALL)
 _PY_IMPORT = re.compile(r"[ \t]*import[ \t]+([\w. \t,]+)")
 _PY_NAME = re.compile(r"(\w+|\*)(?:[ \t]+as[ \t]+(\w+))?")
@@ -53,7 +54,7 @@ def statements_in(lines: Sequence[str]) -> list[str]:
     """The import statements at the head of a file, each with all its lines; in any language that is looked into."""
     found, number = [], 0
     while number < min(len(lines), HEAD_LINES):
-        line = lines[number].rstrip()
+        line = lines[number][:_MOST_LINE].rstrip()
         number += 1
         if not _STATEMENT.match(line[:400]):
             continue
@@ -63,7 +64,7 @@ def statements_in(lines: Sequence[str]) -> list[str]:
             and len(statement) < _MOST_STATEMENT_LINES
             and (statement[-1].endswith("\\") or sum(map("".join(statement).count, "({")) > sum(map("".join(statement).count, ")}")))
         ):
-            statement.append(lines[number].rstrip())
+            statement.append(lines[number][:_MOST_LINE].rstrip())
             number += 1
         found.append("\n".join(statement))
     return found

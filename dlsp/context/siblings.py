@@ -1,6 +1,6 @@
 """The source that offers passages of files beside the document, and of what tests it or is tested by it, as the index knows them.
 
-Files that are open are left to the source of open documents.
+Files that are open are left to the source of open documents, where that one is asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def candidates(spot: ContextSpot) -> Iterator[Candidate]:
     workspace = spot.workspace
     if workspace is None:
         return
-    open_ones = {document.uri for document in spot.open}
+    open_ones = {document.uri for document in spot.open} if "openFiles" in spot.settings.context else set()
     wanted = wanted_names(spot)
     files = [uri for uri in workspace.siblings(spot.snapshot.uri) if uri not in open_ones][:_MOST_FILES]
     for uri in files:

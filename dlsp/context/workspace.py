@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 
 import msgspec
 
-from dlsp.context.definition_scan import Found, definitions_in, family_of, is_generated, language_of
+from dlsp.context.definition_scan import Found, family_of, is_generated, language_of, scan
 from dlsp.context.exclude import holds_private_key, path_of
 from dlsp.context.import_statements import Imported, imports_in
 from dlsp.context.workspace_files import MOST_BYTES, MOST_FILES, Reading, facts_of, is_foreign, read, read_batches, unpack, walk
@@ -31,9 +31,13 @@ MOST_DOCUMENT_CHARACTERS = 1_000_000
 MOST_DEFINITIONS = 2_000
 STALE_SECONDS = 2.0
 """Where the client watches no files, a file that was used is looked at again after this time."""
+WATCHED_SECONDS = 60.0
+"""The same where it does: of a folder that was renamed with all that is in it, not every client tells."""
 WALK_SECONDS = 300.0
 _MOST_ANSWERS = 8
+_MOST_ALIKE = 4
 _MOST_SIBLINGS = 24
+_BATCH = 32
 _PY_FILES = (".py", "/__init__.py", ".pyi", "/__init__.pyi")
 _JS_FILES = ("", ".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js")
 
@@ -53,7 +57,8 @@ class Definition(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What the index knows of a file. `packed` is empty for an open document, whose text is the editor's."""
+    """What the index knows of a file. `packed` is empty for an open document, whose text is the editor's; `weight` is what the file and
+    its definitions count of `MOST_BYTES`."""
 
     path: str
     language: str
@@ -62,6 +67,7 @@ class Entry(msgspec.Struct, frozen=True):
     stamp: int
     names: tuple[str, ...]
     reexports: tuple[Imported, ...]
+    weight: int = 0
 
 
 class Workspace:
@@ -79,13 +85,13 @@ class Workspace:
         quiet: float = QUIET_SECONDS,
     ) -> None:
         self.watched = False
-        """Whether somebody tells of changed files; else used ones are looked at again."""
-        self._roots = tuple(roots)
+        """Whether somebody tells of changed files; else used ones are looked at again soon."""
+        self._roots = tuple(root for root in roots if root.is_absolute())
         self._excluded = excluded
         self._excludes_folder = excludes_folder
         self._quiet = quiet
         self._files: dict[str, Entry] = {}
-        self._names: dict[str, list[Definition]] = {}
+        self._names: dict[str, dict[str, tuple[Definition, ...]]] = {}
         self._paths: dict[str, str] = {}
         self._folders: dict[str, dict[str, None]] = {}
         self._open: dict[str, Snapshot] = {}
@@ -148,9 +154,7 @@ class Workspace:
                 self._due(self._changed, known)
 
     def exclusions_changed(self) -> None:
-        """What is excluded has changed: files that are now are dropped at once, and those that are no more are looked for."""
-        for uri in [uri for uri in self._files if self._excluded(uri)]:
-            self._drop(uri)
+        """What is excluded has changed: of files that are now nothing is given out any more, and those that are no more are looked for."""
         for uri in self._open:
             self._due(self._dirty, uri)
         self._walk_due = True
@@ -160,9 +164,9 @@ class Workspace:
 
     def definitions(self, name: str, near: str) -> tuple[Definition, ...]:
         """What is defined by a name, the nearest files first; nothing from excluded files. None for names that are everywhere."""
-        known = self._names.get(name, [])
-        if len(known) > 4 * _MOST_ANSWERS:
-            known = [definition for definition in known if definition.uri == near]
+        by_file = self._names.get(name, {})
+        files = by_file if len(by_file) <= 4 * _MOST_ANSWERS else by_file.keys() & {near}
+        known = [definition for uri in files for definition in by_file[uri]]
         found = sorted(known, key=lambda d: (_distance(near, d.uri), d.uri, d.line))[:_MOST_ANSWERS]
         return tuple(definition for definition in found if self._use(definition.uri))
 
@@ -172,8 +176,8 @@ class Workspace:
             entry = self._files.get(uri)
             if entry is None:
                 return None
-            if found := next((d for d in self._names.get(name, ()) if d.uri == uri), None):
-                return found if self._use(uri) else None
+            if found := self._names.get(name, {}).get(uri):
+                return found[0] if self._use(uri) else None
             source = next((i for i in entry.reexports if i.alias == name and i.name), None)
             target = self.module(source.module, source.level, uri) if source else None
             if source is None or target is None:
@@ -241,18 +245,16 @@ class Workspace:
     # Background
 
     async def _run(self) -> None:
-        try:
-            while True:
+        while True:
+            try:
                 await self._catch_up()
-                if not self._wake.is_set():
-                    self._idle.set()
-                await self._wake.wait()
-                self._wake.clear()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - without its index the server works on; whatever is wrong must not end it.
-            log.error("The workspace index has stopped: %s.", type(error).__name__)
-            self._idle.set()
+            except Exception as error:  # noqa: BLE001 - one file that nobody can make sense of must not cost all the others.
+                log.error("A file could not be taken into the workspace index: %s.", type(error).__name__)
+                continue
+            if not self._wake.is_set():
+                self._idle.set()
+            await self._wake.wait()
+            self._wake.clear()
 
     async def _catch_up(self) -> None:
         if self._walk_due:
@@ -265,8 +267,9 @@ class Workspace:
                 del self._dirty[uri]
                 await self._take_document(uri)
             elif self._changed:
-                uris = list(self._changed)
-                self._changed.clear()
+                uris = list(itertools.islice(self._changed, _BATCH))
+                for uri in uris:
+                    del self._changed[uri]
                 await self._take_files([uri for uri in uris if uri not in self._open])
             else:
                 await self._look_again()
@@ -274,6 +277,10 @@ class Workspace:
     async def _walk(self) -> None:
         self._walked = time.monotonic()
         paths = await asyncio.to_thread(walk, self._roots, self._excludes_folder, lambda: self._closed)
+        known = list(self._files)
+        excluded = await asyncio.to_thread(lambda: [uri for uri in known if self._excluded(uri)])
+        for uri in excluded:
+            self._drop(uri)
         there = {path.as_posix() for path in paths}
         for uri in [uri for uri, entry in self._files.items() if entry.path not in there and uri not in self._open]:
             self._drop(uri)
@@ -281,7 +288,8 @@ class Workspace:
         batches = read_batches(fresh, self._excluded, MOST_BYTES - self._bytes)
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             for reading in batch:
-                await self._take_reading(reading)
+                if self._bytes < MOST_BYTES:
+                    await self._take_reading(reading)
         log.info("The workspace index has %d files.", len(self._files))
 
     async def _take_files(self, uris: Sequence[str]) -> None:
@@ -302,6 +310,7 @@ class Workspace:
 
     async def _take_reading(self, reading: Reading) -> None:
         uri = self._paths.get(reading.path.as_posix()) or reading.path.as_uri()
+        await self._quietly()
         if uri not in self._open:
             entry = Entry(reading.path.as_posix(), reading.language, reading.facts, reading.packed, 0, (), ())
             await self._scan(uri, entry, reading.text.splitlines())
@@ -313,7 +322,8 @@ class Workspace:
         path = path_of(uri)
         private = snapshot.size > MOST_DOCUMENT_CHARACTERS or holds_private_key(snapshot.lines) or self._excluded(uri)
         if path is None or not language_of(path) or private or is_generated(path.name, "".join(snapshot.lines[:12])):
-            self._drop(uri)
+            for known in (uri, self._paths.get(path.as_posix(), "") if path is not None else ""):
+                self._drop(known)
             return
         entry = Entry(path.as_posix(), language_of(path), (0, 0), b"", 0, (), ())
         await self._scan(uri, entry, [snapshot.line(number) for number in range(len(snapshot.lines))])
@@ -322,10 +332,13 @@ class Workspace:
         """Take a file into the index. What was known of it holds until all of it is scanned."""
         snapshot, began = self._open.get(uri), time.perf_counter()
         found: dict[str, list[Found]] = {}
-        for number, each in enumerate(definitions_in(entry.language, lines)):
+        number = 0
+        for each in scan(entry.language, lines):
+            if each is not None:
+                found.setdefault(each.name, []).append(each)
+                number += 1
             if number >= MOST_DEFINITIONS:
                 break
-            found.setdefault(each.name, []).append(each)
             if time.perf_counter() - began > SLICE_SECONDS:
                 await self._quietly()
                 began = time.perf_counter()
@@ -335,8 +348,9 @@ class Workspace:
         for known in (uri, self._paths.get(entry.path, "")):
             self._drop(known)
         self._stamps += 1
-        self._files[uri] = msgspec.structs.replace(entry, stamp=self._stamps, names=tuple(found), reexports=passes_on)
-        self._bytes += entry.facts[1]
+        weight = entry.facts[1] + sum(len(each.text) for all_found in found.values() for each in all_found[:_MOST_ALIKE])
+        self._files[uri] = msgspec.structs.replace(entry, stamp=self._stamps, names=tuple(found), reexports=passes_on, weight=weight)
+        self._bytes += weight
         self._paths[entry.path] = uri
         if entry.path.endswith(("/__init__.py", "/__init__.pyi")):
             self._bases.clear()
@@ -344,7 +358,9 @@ class Workspace:
             self._folders.setdefault(folder, {})[uri] = None
         name = PurePath(entry.path).name
         for word, all_found in found.items():
-            self._names.setdefault(word, []).extend(Definition(word, f.kind, uri, name, f.line, f.text) for f in all_found[:4])
+            self._names.setdefault(word, {})[uri] = tuple(
+                Definition(word, f.kind, uri, name, f.line, f.text) for f in all_found[:_MOST_ALIKE]
+            )
         await asyncio.sleep(0)
 
     async def _look_again(self) -> None:
@@ -361,7 +377,7 @@ class Workspace:
 
     def _stale(self) -> bool:
         oldest = next(iter(self._used.values()), None)
-        return not self.watched and oldest is not None and time.monotonic() - oldest >= STALE_SECONDS
+        return oldest is not None and time.monotonic() - oldest >= (WATCHED_SECONDS if self.watched else STALE_SECONDS)
 
     async def _quietly(self) -> None:
         """Let the loop turn; wait while somebody types."""
@@ -383,7 +399,7 @@ class Workspace:
         """Whether something of a file may be given out; notes that it was."""
         if self._excluded(uri):
             return False
-        if not self.watched and uri not in self._open:
+        if uri not in self._open:
             self._used.setdefault(uri, time.monotonic())
             if self._stale():
                 self._wake.set()
@@ -393,7 +409,7 @@ class Workspace:
         entry = self._files.pop(uri, None)
         if entry is None:
             return
-        self._bytes -= entry.facts[1]
+        self._bytes -= entry.weight
         self._paths.pop(entry.path, None)
         for folder in _shelves(entry.path):
             if (shelf := self._folders.get(folder)) is not None:
@@ -401,11 +417,10 @@ class Workspace:
                 if not shelf:
                     del self._folders[folder]
         for word in entry.names:
-            left = [definition for definition in self._names.get(word, ()) if definition.uri != uri]
-            if left:
-                self._names[word] = left
-            else:
-                self._names.pop(word, None)
+            if (files := self._names.get(word)) is not None:
+                files.pop(uri, None)
+                if not files:
+                    del self._names[word]
 
     def _file(self, base: str, endings: Sequence[str]) -> str | None:
         return next((uri for ending in endings if (uri := self._paths.get(base + ending))), None)

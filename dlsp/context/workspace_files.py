@@ -5,6 +5,7 @@ Knows which folders are never looked into (other people's code) and the bounds; 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import zlib
@@ -83,7 +84,9 @@ def read(path: Path) -> Reading | None:
         facts = path.stat()
         if facts.st_size > MOST_FILE_BYTES or not facts.st_size:
             return None
-        text = path.read_bytes().decode("utf-8")
+        with path.open("rb") as file:
+            # A log that somebody writes may be larger by now.
+            text = file.read(MOST_FILE_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return None
     if "\0" in text or is_generated(path.name, text) or holds_private_key([text]):
@@ -127,7 +130,8 @@ def unpack(packed: bytes) -> str:
 def _listed(folder: Path) -> list[tuple[str, bool]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if _is_ours(entry))
+            some = itertools.islice(entries, _MOST_ENTRIES)
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in some if _is_ours(entry))
     except OSError:
         return []
 

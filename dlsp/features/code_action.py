@@ -6,6 +6,7 @@ Clients that cannot resolve an edit get a command instead. Knows nothing of how 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from dlsp import syntax
 from dlsp.documents import Point, Snapshot, Span
 from dlsp.edits import Place, workspace_edit
-from dlsp.features.infill import edit_style
+from dlsp.features.infill import edit_style, write_down
 from dlsp.features.protocol import Server
 from dlsp.features.wishes import COMMANDS, Argument, Wish, as_json, label_of, read_argument, task_of
 from dlsp.holes.openings import Filling, of_markers
@@ -89,24 +90,30 @@ class _Actions:
         if not isinstance(data, dict) or data.get("v") != _DATA_VERSION:
             raise JsonRpcInvalidParams("The action is not one of this server's.")
         argument = read_argument({name: value for name, value in data.items() if name != "v"})
-        self._check_version(argument)
+        snapshot = self._document(argument)
         key = json.dumps(data, sort_keys=True)
-        if self._known is not None and self._known[0] == key:
+        # A document that was closed and opened again may have the same version and another text.
+        if self._known is not None and self._known[0] == key and self._known[1].basis is snapshot:
             filling = self._known[1]
         else:
             task = msgspec.structs.replace(task_of(self._session, argument, argument.kind), purpose="preview")
+            began = time.perf_counter()
             filling = await fill(self._session, task)
-            self._check_version(argument)
+            write_down(self._session, argument.kind, filling, (time.perf_counter() - began) * 1000)
+            if self._document(argument) is not snapshot:
+                raise _changed()
             if not filling.holes:
                 raise JsonRpcException(filling.message, types.LSPErrorCodes.RequestFailed.value)
             self._known = (key, filling)
         place = Place(filling.basis, Point(0, 0), self._session.encoding)
         return workspace_edit(place, filling, edit_style(self._server, self._session), label_of(argument.kind, len(filling.holes)))
 
-    def _check_version(self, argument: Argument) -> None:
+    def _document(self, argument: Argument) -> Snapshot:
+        """The document that an action is about. Raises JsonRpcException if it is another one by now."""
         document = self._session.documents.get(argument.uri)
         if document is None or document.snapshot.version != argument.version:
-            raise JsonRpcException(sentence("changed_meanwhile"), types.LSPErrorCodes.ContentModified.value)
+            raise _changed()
+        return document.snapshot
 
     def _offers(self, snapshot: Snapshot, span: Span, context: types.CodeActionContext) -> list[_Offer]:
         offers = []
@@ -178,6 +185,10 @@ class _Offer(msgspec.Struct, frozen=True):
     @property
     def first(self) -> Point:
         return self.spans[0].start if self.spans else Point(0, 0)
+
+
+def _changed() -> JsonRpcException:
+    return JsonRpcException(sentence("changed_meanwhile"), types.LSPErrorCodes.ContentModified.value)
 
 
 def _asked_for(kind: str, only: Any) -> bool:

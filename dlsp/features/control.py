@@ -15,6 +15,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
 from dlsp.features.protocol import Server
 from dlsp.log import counts_file, log_file
+from dlsp.pace import Pace
 from dlsp.session import Session
 
 SNOOZE_MINUTES = 10.0
@@ -73,6 +74,7 @@ def register(server: Server, session: Session) -> None:
         wake()
         await session.flights.cancel_all()
         session.suggestions.clear()
+        session.pace = Pace()
         return told("Everything that was switched or remembered since the start is forgotten.")
 
     @server.command("dlsp.logFile")

@@ -23,6 +23,7 @@ from dlsp.features.work_progress import WorkProgress
 from dlsp.holes.openings import Filling
 from dlsp.infilling import Task, fill, sentence, settled
 from dlsp.infilling.last import LastFilling
+from dlsp.outcomes import Event
 from dlsp.session import Session
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,15 @@ def edit_style(server: Server, session: Session) -> EditStyle:
     )
 
 
+def write_down(session: Session, wish: Wish, filling: Filling, latency_ms: float) -> None:
+    """Tell the log and the ledger what came of a wish. It is no suggestion: of what succeeds only the time counts there."""
+    log.info("%s: %s", wish, filling.reason or f"{len(filling.holes)} holes filled, {filling.skipped} left")
+    happened = Event(event="latency" if filling.holes else "empty", kind="command", language=filling.basis.language)
+    rounded = round(latency_ms, 1)
+    stages = {f"command.{wish}": rounded} if filling.holes else {}
+    session.ledger.sink(msgspec.structs.replace(happened, reason=filling.reason, latency_ms=rounded, stages=stages))
+
+
 class _Run:
     """One command under way. Who ends it says why."""
 
@@ -88,12 +98,12 @@ class _Runs:
 
     def __init__(self, server: Server, session: Session) -> None:
         self._server, self._session = server, session
-        self._running: dict[str, _Run] = {}
+        self._running: dict[tuple[str, str], _Run] = {}
         self._last = LastFilling()
 
     def cancel(self, uri: str | None) -> int:
         """End what is under way, for one document or for all; how many commands that were."""
-        runs = [run for each, run in self._running.items() if uri is None or each == uri]
+        runs = [run for (each, _), run in self._running.items() if uri is None or each == uri]
         for run in runs:
             run.end("cancelled")
         return len(runs)
@@ -106,8 +116,9 @@ class _Runs:
         if filling.holes:
             filling = await self._applied(filling, wish)
         applied = bool(filling.holes)
-        self._session.status.answered(filling.reason, (time.perf_counter() - began) * 1000, "" if applied else filling.message)
-        log.info("%s: %s", wish, filling.reason or f"{len(filling.holes)} holes filled, {filling.skipped} left")
+        latency_ms = (time.perf_counter() - began) * 1000
+        self._session.status.answered(filling.reason, latency_ms, "" if applied else filling.message)
+        write_down(self._session, wish, filling, latency_ms)
         self._tell(filling)
         return {
             "applied": applied,
@@ -128,6 +139,8 @@ class _Runs:
         if filling.holes:
             now = settled(self._session, filling)
             filling = now or _without_holes(filling, "changed_meanwhile")
+        latency_ms = (time.perf_counter() - began) * 1000
+        write_down(self._session, argument.kind, filling, latency_ms)
         place = Place(filling.basis, Point(0, 0), self._session.encoding)
         style = edit_style(self._server, self._session)
         return {
@@ -146,7 +159,7 @@ class _Runs:
             ],
             "skipped": filling.skipped,
             "model": filling.model,
-            "latencyMs": round((time.perf_counter() - began) * 1000, 1),
+            "latencyMs": round(latency_ms, 1),
             "version": filling.basis.version,
         }
 
@@ -156,7 +169,7 @@ class _Runs:
 
     async def _filled(self, task: Task, title: str) -> Filling:
         """The filling of a task, with progress. Only the cancellation of the request itself is raised."""
-        key = f"{task.uri}#{task.purpose}" if task.purpose == "preview" else task.uri
+        key = (task.uri, task.purpose)
         if earlier := self._running.get(key):
             earlier.end("superseded")
         shown: list[WorkProgress] = []
@@ -215,7 +228,7 @@ class _Runs:
             return
         if filling.holes:
             whole = len(filling.holes) + filling.skipped
-            said = f"Filled {len(filling.holes)} of {whole} holes; no text of the model fits the others. Run the command again for those."
+            said = f"Filled {len(filling.holes)} of {whole} holes. {filling.message}" if whole > 1 else filling.message
         else:
             said = filling.message
         kind = types.MessageType.Warning if filling.reason in _TROUBLE else types.MessageType.Info

@@ -44,5 +44,9 @@ async def _items(session: Session, params: types.InlineCompletionParams, style: 
         return []
     current = session.documents[params.text_document.uri].snapshot
     if selected is not None:
+        if found.replaces:
+            # Its range is the item's and must stay so: what the text says again behind the cursor would stand there twice.
+            session.status.answered("popup_selected", 0.0)
+            return []
         return inline_items_after_selected(selected, Place(snapshot, found.at, session.encoding), found.texts)
     return inline_items(Place(current, found.at, session.encoding), found.texts, found.replaces)

@@ -35,9 +35,10 @@ def register(server: Server, session: Session) -> None:
             # The order first: what is opened below must already have its place.
             array = cells.structure.array
             session.notebooks.changed(uri, array.start, array.delete_count, _cells(array.cells or ()))
-            _open(session, cells.structure.did_open or ())
+            # Closed before opened: a cell whose language was changed is both.
             for closed in cells.structure.did_close or ():
                 session.close_document(closed.uri)
+            _open(session, cells.structure.did_open or ())
         if cells.data:
             session.notebooks.updated(uri, _cells(cells.data))
         for content in cells.text_content or ():

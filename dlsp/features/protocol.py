@@ -143,6 +143,14 @@ class Protocol(LanguageServerProtocol):
         if future is not None:
             future.add_done_callback(lambda done: self._request_futures.pop(msg_id) if self._request_futures.get(msg_id) is done else None)
 
+    def _handle_response(self, msg_id: str | int, result: Any | None = None, error: types.ResponseError | None = None) -> None:
+        """An answer that nobody waits for any more is no fault of anybody's; pygls would log one."""
+        future = self._request_futures.get(msg_id)
+        if future is not None and future.cancelled():
+            del self._request_futures[msg_id]
+            return
+        super()._handle_response(msg_id, result, error)
+
     def _send_response(self, msg_id: str | int, result: Any | None = None, error: types.ResponseError | None = None) -> None:
         self._extras.pop(msg_id, None)
         super()._send_response(msg_id, result, error)

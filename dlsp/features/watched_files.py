@@ -12,7 +12,11 @@ from lsprotocol import types
 
 from dlsp.features.protocol import Server
 
-PATTERNS = ("**/*.{py,pyi,js,jsx,mjs,cjs,ts,tsx,go,rs,c,h,cc,cpp,hpp,java,lua,sh}", "**/{.gitignore,.dlspignore}")
+PATTERNS = (
+    "**/*.{py,pyi,js,jsx,mjs,cjs,ts,tsx,mts,cts,go,rs,c,h,cc,cpp,cxx,hh,hpp,hxx,java,lua,sh,bash}",
+    "**/{.gitignore,.dlspignore}",
+    "**/.git/info/exclude",
+)
 """What is watched: the files that the index reads, and those that say what may not be read."""
 
 

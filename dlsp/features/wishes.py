@@ -16,6 +16,7 @@ from dlsp.documents import Snapshot, Span
 from dlsp.edits import Place
 from dlsp.infilling import Kind, Task
 from dlsp.locks import Lock
+from dlsp.postprocess.draft import Style
 from dlsp.session import Session
 
 Wish = Literal["infill", "holes", "refine", "repair", "alternatives", "reroll", "lengthen", "shorten"]
@@ -61,6 +62,13 @@ class Range(msgspec.Struct, frozen=True):
         return Span(min(ends), max(ends))
 
 
+class FormattingOptions(msgspec.Struct, frozen=True, rename="camel"):
+    """How the editor indents; `tab_size` 0 if it does not say."""
+
+    tab_size: Annotated[int, Meta(ge=0, le=32)] = 0
+    insert_spaces: bool = True
+
+
 class Argument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is wanted of a document. `kind` is for `dlsp/infill`, which is no command of its own."""
 
@@ -72,6 +80,7 @@ class Argument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     alternatives: Annotated[int, Meta(ge=1, le=8)] | None = None
     seed: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
     marker: str | None = None
+    formatting_options: FormattingOptions | None = None
     kind: Wish = "infill"
 
 
@@ -90,6 +99,7 @@ def task_of(session: Session, argument: Argument, wish: Wish, spans: tuple[Span,
     if spans is None:
         spans = tuple(each.span(session, document.snapshot) for each in ranges) if document else ()
     lock = tuple(each.span(session, document.snapshot) if isinstance(each, Range) else each for each in locks) if document else ()
+    options = argument.formatting_options or FormattingOptions()
     other = wish in ("reroll", "alternatives")
     return Task(
         uri=argument.uri,
@@ -103,6 +113,7 @@ def task_of(session: Session, argument: Argument, wish: Wish, spans: tuple[Span,
         stretch=_STRETCHES.get(wish, 1.0),
         marker=argument.marker or "",
         differs=other,
+        style=Style(options.tab_size, options.insert_spaces),
     )
 
 

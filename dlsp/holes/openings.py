@@ -18,7 +18,7 @@ from dlsp import syntax
 from dlsp.documents import Point, Snapshot, Span, advance
 from dlsp.holes import stubs
 from dlsp.settings import Settings
-from engine.api import Decoding, Hole, InfillRequest, Limits, Piece
+from engine.api import Decoding, Hole, InfillRequest, Limits, Piece, Snippet
 
 FREE_LINES = 12
 """How many lines a hole may get where nothing stands yet."""
@@ -66,8 +66,8 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filling(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes into the holes of `basis`; `skipped` further ones stay as they were. Without any there is a `reason`, and a `message`
-    for a person."""
+    """What goes into the holes of `basis`; `skipped` further ones stay as they were. Without any there is a `reason`. `message` tells
+    a person why not all were filled."""
 
     basis: Snapshot
     holes: tuple[Filled, ...] = ()
@@ -79,13 +79,17 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """How to ask: for whom (`client`, the `document` key by which newer requests supersede, a `path` for the prompt), and with what
-    decoding. `deadline_ms` 0: no limit."""
+    decoding. `deadline_ms` 0: no limit. `before` is text that the model reads in front of the document, `snippets` what may help of
+    other ones, which may take a share of the prompt (see `engine.api.Limits`)."""
 
     client: str = ""
     document: str = ""
     path: str = ""
     deadline_ms: int = 0
     decoding: Decoding = Decoding()
+    before: str = ""
+    snippets: tuple[Snippet, ...] = ()
+    snippet_share: float = 0.0
 
 
 # Where holes are
@@ -102,10 +106,11 @@ def of_selection(snapshot: Snapshot, span: Span) -> tuple[Opening, ...]:
     return () if start == end else of_ranges(snapshot, [Span(start, end)])
 
 
-def of_markers(snapshot: Snapshot, within: Span | None = None, extra: Sequence[str] = ()) -> tuple[Opening, ...]:
+def of_markers(snapshot: Snapshot, within: Span | None = None, extra: Sequence[str] = (), unit: str = "") -> tuple[Opening, ...]:
     """Stubs (`...` and `NotImplementedError` as the body of a function, `todo!()`, a TODO where a body should be) and marks
-    (`<fill>`, and `extra`), of the whole document or of the lines of a span."""
-    return _disjoint(snapshot, [_of_stub(snapshot, stub) for stub in stubs.find(snapshot, within, extra)])
+    (`<fill>`, and `extra`), of the whole document or of the lines of a span. `unit` is one step of indentation; "" goes by the
+    lines around."""
+    return _disjoint(snapshot, [_of_stub(snapshot, stub) for stub in stubs.find(snapshot, within, extra, unit)])
 
 
 def of_marks(snapshot: Snapshot, mark: str, within: Span | None = None) -> tuple[Opening, ...]:
@@ -170,7 +175,7 @@ def request_for(snapshot: Snapshot, openings: Sequence[Opening], settings: Setti
     assert openings, "a request has a hole"
     budget = (settings.prompt_tokens or _DEFAULT_TOKENS) * _CHARACTERS_A_TOKEN
     most_before = int(budget * _PREFIX_SHARE)
-    prefix = snapshot.before(openings[0].span.start, most_before)
+    prefix = (wish.before + snapshot.before(openings[0].span.start, most_before))[-most_before:]
     if len(prefix) == most_before and "\n" in prefix:
         prefix = prefix[prefix.index("\n") + 1 :]
     last = openings[-1]
@@ -199,7 +204,8 @@ def request_for(snapshot: Snapshot, openings: Sequence[Opening], settings: Setti
         prefix=_clean(prefix) + opens[0],
         suffix=_clean(suffix),
         holes=tuple(holes),
-        limits=Limits(deadline_ms=wish.deadline_ms, prompt_tokens=settings.prompt_tokens),
+        snippets=wish.snippets,
+        limits=Limits(deadline_ms=wish.deadline_ms, prompt_tokens=settings.prompt_tokens, snippet_share=wish.snippet_share),
         decoding=wish.decoding,
         client=wish.client,
         document=_clean(wish.document),

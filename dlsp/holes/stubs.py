@@ -6,7 +6,9 @@ Goes line by line, by text and indentation alone, so that 20,000 lines take a fe
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -39,6 +41,10 @@ _PLACEHOLDER = re.compile(
 )
 _HEADER = re.compile(r"(?:async\s+)?(?P<word>def|class|if|elif|else|for|while|with|try|match|case|except|finally)\b")
 _DOCSTRING = re.compile(r"""\s*[rRuUbB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')""", re.DOTALL)
+# Comments and short strings are in it because quotes within them begin nothing.
+_QUOTED = re.compile(
+    r"""\#[^\n]*|(?P<long>(?P<mark>\"{3}|'{3})(?:[^\\]|\\.)*?(?P=mark))|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
+)
 _ABSTRACT = re.compile(r"@.*\b(?:overload|abstractmethod|abstractproperty)\b")
 _PYTHON_WORDS = ("...", "pass", "NotImplementedError", "TODO", "FIXME", "XXX")
 _OTHER_WORDS = (
@@ -57,8 +63,9 @@ class Stub(msgspec.Struct, frozen=True, kw_only=True):
     function: bool = False
 
 
-def find(snapshot: Snapshot, within: Span | None = None, extra: Sequence[str] = ()) -> tuple[Stub, ...]:
-    """All stubs and marks, of the whole document or of the lines of a span, in order."""
+def find(snapshot: Snapshot, within: Span | None = None, extra: Sequence[str] = (), unit: str = "") -> tuple[Stub, ...]:
+    """All stubs and marks, of the whole document or of the lines of a span, in order. `unit` is one step of indentation; "" goes by
+    the lines around."""
     marks = (*MARKS, *(mark for mark in extra if mark.strip()))
     python = snapshot.language == "python"
     words = (*(_PYTHON_WORDS if python else _OTHER_WORDS), *marks)
@@ -67,7 +74,7 @@ def find(snapshot: Snapshot, within: Span | None = None, extra: Sequence[str] = 
         line = snapshot.line(number)
         if marked := list(_marked(line, number, marks)):
             found += marked
-        elif stub := (_python(snapshot, number) if python else _braces(snapshot, number)):
+        elif stub := (_python(snapshot, number, unit) if python else _braces(snapshot, number)):
             found.append(stub)
     return tuple(found)
 
@@ -118,11 +125,11 @@ def _marked(line: str, number: int, marks: Sequence[str]) -> Iterator[Stub]:
             end = right
 
 
-def _python(snapshot: Snapshot, number: int) -> Stub | None:
+def _python(snapshot: Snapshot, number: int, unit: str) -> Stub | None:
     line = snapshot.line(number)
     content, start = line.strip(" \t"), len(line) - len(line.lstrip(" \t"))
     if (match := _ON_HEADER.fullmatch(line)) is not None:
-        return _python_on_header(snapshot, number, match)
+        return _python_on_header(snapshot, number, match, unit)
     whole = _on(number, start, start + len(content))
     todo, said = _PASS_TODO.fullmatch(content), _ONLY_TODO.fullmatch(content)
     ellipsis, plain, raised = (pattern.fullmatch(content) for pattern in (_ELLIPSIS, _PASS, _RAISE))
@@ -131,7 +138,7 @@ def _python(snapshot: Snapshot, number: int) -> Stub | None:
     if (plain or ellipsis) and not todo and snapshot.uri.endswith(".pyi"):
         return None
     header = _header(snapshot, number)
-    if header is None or _within_string(snapshot, header.bottom, number):
+    if header is None or _within_string(snapshot, number):
         return None
     if todo and not said:
         return Stub(span=whole, hint=_hint("#", todo["todo"], line[:start]), function=_is_body(snapshot, header, number))
@@ -151,15 +158,15 @@ def _python(snapshot: Snapshot, number: int) -> Stub | None:
     return Stub(span=whole, function=True) if function else None
 
 
-def _python_on_header(snapshot: Snapshot, number: int, match: re.Match[str]) -> Stub | None:
+def _python_on_header(snapshot: Snapshot, number: int, match: re.Match[str], unit: str) -> Stub | None:
     """`def f(): ...`: what is filled in goes to a line of its own."""
     if snapshot.uri.endswith(".pyi"):
         return None
     header = _header_at(snapshot, number)
-    if header is None or header.word != "def" or header.abstract:
+    if header is None or header.word != "def" or header.abstract or _within_string(snapshot, number):
         return None
     line = snapshot.line(header.top)
-    indent = line[: len(line) - len(line.lstrip(" \t"))] + _unit(snapshot, number)
+    indent = line[: len(line) - len(line.lstrip(" \t"))] + (unit or _unit(snapshot, number))
     lead = "\n" + indent
     span = Span(Point(number, match.end("header")), Point(number, len(snapshot.line(number).rstrip(" \t"))))
     return Stub(span=span, lead=lead, hint=_hint("#", match["todo"] or "", indent), function=True)
@@ -237,10 +244,23 @@ def _class_line(snapshot: Snapshot, number: int) -> str:
     return ""
 
 
-def _within_string(snapshot: Snapshot, header: int, number: int) -> bool:
-    """Whether a line stands in a docstring that began below the header."""
-    text = "\n".join(snapshot.line(n) for n in range(header + 1, number))
-    return text.count('"""') % 2 == 1 or text.count("'''") % 2 == 1
+def _within_string(snapshot: Snapshot, number: int) -> bool:
+    """Whether a line begins in a string: a docstring, or a text with an example in it."""
+    strings = _long_strings(snapshot.lines)
+    index = bisect_left(strings, (number, 0)) - 1
+    return index >= 0 and strings[index][1] >= number
+
+
+@lru_cache(maxsize=2)
+def _long_strings(lines: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """The first and the last line of every Python string that has several."""
+    found, number, position = [], 0, 0
+    text = "".join(line.rstrip("\r\n") + "\n" for line in lines)
+    for match in _QUOTED.finditer(text):
+        if match["long"] and (height := match.group().count("\n")):
+            number, position = number + text.count("\n", position, match.start()), match.start()
+            found.append((number, number + height))
+    return tuple(found)
 
 
 def _alone(snapshot: Snapshot, header: int, number: int) -> bool:

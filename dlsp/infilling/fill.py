@@ -9,14 +9,13 @@ import logging
 
 import msgspec
 
-from dlsp.context.exclude import path_of
 from dlsp.documents import Snapshot, Span, follow, opened
 from dlsp.holes.openings import Filled, Filling, text_of
 from dlsp.infilling.task import Task, openings_of, reason_of, sentence
 from dlsp.infilling.work import OnProgress, Plan, Work
 from dlsp.session import Session
 from dlsp.trigger import gate
-from engine.errors import DlspError, HolesApartError, LoadingError
+from engine.errors import DlspError, LoadingError
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +52,11 @@ async def fill(session: Session, task: Task, on_progress: OnProgress = _silent) 
     backend = session.backend
     if backend is None:
         return _refused(basis, "backend_error", session.status.report.message)
-    work = Work(session, backend, Plan(task, basis, openings, _prompt_path(session, task.uri)), on_progress)
+    work = Work(session, backend, Plan(task, basis, openings), on_progress)
     try:
         return await work.run()
     except LoadingError as error:
         return _refused(basis, "loading", str(error))
-    except HolesApartError:
-        return _refused(basis, "holes_apart")
-    except TimeoutError:
-        return _refused(basis, "deadline")
     except DlspError as error:
         log.warning("The backend failed: %s", error)
         return _refused(basis, "backend_error", str(error))
@@ -101,12 +96,3 @@ def _followed(old: Snapshot, span: Span, new: Snapshot) -> Span | None:
 
 def _refused(basis: Snapshot, sentence_id: str, message: str = "") -> Filling:
     return Filling(basis=basis, reason=reason_of(sentence_id), message=message or sentence(sentence_id))
-
-
-def _prompt_path(session: Session, uri: str) -> str:
-    """The path below the workspace folder, or the bare name: the folders above it are nobody's business."""
-    path = path_of(uri)
-    if path is None:
-        return ""
-    root = next((root for root in session.origin.roots if path.is_relative_to(root)), None)
-    return path.relative_to(root).as_posix() if root else path.name

@@ -8,7 +8,7 @@ from dlsp.documents import Snapshot
 from dlsp.holes.openings import Opening
 from dlsp.postprocess.block_end import block_end
 from dlsp.postprocess.characters import characters
-from dlsp.postprocess.draft import Draft, Wanted, draft_for, first_pieces
+from dlsp.postprocess.draft import Draft, Style, Wanted, draft_for, first_pieces
 from dlsp.postprocess.indentation import indentation
 from dlsp.postprocess.lines import lines
 from dlsp.postprocess.repetition import repetition
@@ -16,22 +16,28 @@ from dlsp.postprocess.suffix_overlap import suffix_overlap
 from dlsp.postprocess.trailing_space import trailing_space
 from engine.api import Fill, Piece
 
+_UNSAID = Style()
+
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A text that may stand in a hole, its lead included. `pieces` joined are the text, or there are none."""
+    """A text that may stand in a hole, its lead included. `pieces` joined are the text, or there are none. `hasty`: the time was up while
+    the model was at it, and there may be more to say."""
 
     text: str
     confidence: float
     pieces: tuple[Piece, ...] = ()
+    hasty: bool = False
 
 
-def refit(snapshot: Snapshot, opening: Opening, fill: Fill) -> Candidate | None:
-    """The text as it may stand in the hole; None if nothing is left of it. A draft that was kept in part is only tidied."""
+def refit(snapshot: Snapshot, opening: Opening, fill: Fill, style: Style = _UNSAID) -> Candidate | None:
+    """The text as it may stand in the hole, indented in the editor's `style` where that is the hole's own; None if nothing is left of
+    it. A draft that was kept in part is only tidied."""
     emptied, at = snapshot.with_item(*opening.span, opening.lead)
-    wanted = Wanted(max_lines=opening.max_lines or 1_000_000, invoked=True)
+    wanted = Wanted(max_lines=opening.max_lines or 1_000_000, invoked=True, style=_agreeing(style, opening.indent))
     draft = draft_for(emptied, at, fill, wanted)
     if opening.noise < 1 or opening.locked:
-        filters = (characters, trailing_space)
+        # Locked text stays exactly as it is, white space at the ends of its lines included.
+        filters = (characters,) if opening.locked else (characters, trailing_space)
     else:
         draft = _flush(draft)
         cut = (block_end,) if opening.stub and opening.max_lines > 1 else ()
@@ -54,6 +60,11 @@ def without_end(fill: Fill, tail: str) -> Fill:
     if not tail or not fill.text.endswith(tail):
         return fill
     return msgspec.structs.replace(fill, text=fill.text[: -len(tail)], pieces=first_pieces(fill.pieces, len(fill.text) - len(tail)))
+
+
+def _agreeing(style: Style, indent: str) -> Style:
+    """The style, unless the hole's own line is indented in the other manner: the two do not go together in one block."""
+    return _UNSAID if indent and ("\t" in indent) == style.insert_spaces else style
 
 
 def _flush(draft: Draft) -> Draft:

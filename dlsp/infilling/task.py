@@ -12,6 +12,7 @@ import msgspec
 from dlsp.documents import Snapshot, Span
 from dlsp.holes.openings import FREE_LINES, Opening, of_errors, of_markers, of_marks, of_ranges, of_selection, tokens_for
 from dlsp.locks import Lock, locked
+from dlsp.postprocess.draft import Style
 from dlsp.settings import Settings
 
 Kind = Literal["infill", "holes", "refine", "repair"]
@@ -37,6 +38,10 @@ _SENTENCES = {
     "unchanged": "The model would leave the text as it is. Raise the noise level to get something else.",
     "stretch": "The model had no text of that length. Select the text and fill it anew.",
     "deadline": "The model did not finish in time. Raise `infillDeadlineMs`, or select less.",
+    "rest_syntax": "No text of the model fits the others. Run the command again for those.",
+    "rest_deadline": "The time was up before the others were done. Run the command again for those, or raise `infillDeadlineMs`.",
+    "hasty": "The time was up before the model was done, so look at the ends. Raise `infillDeadlineMs` to give it more.",
+    "rest_failed": "The model could not be reached for the others. Run the command again for those.",
     "loading": "The model is still loading. Run the command again in a moment.",
     "backend_error": "The model cannot be reached. Run `dlsp doctor`.",
 }
@@ -50,7 +55,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     `version` is the document's as the client knew it, None if it did not say. `noise` is the share of a refined text that is
     denoised again, 0 to 1; `lock` says what of it stays. `seed` other than 0 asks for another text than the usual one, `differs`
     for one that does not stand there now, `stretch` for a longer (above 1) or shorter one. `marker` fills only holes with that
-    mark. `purpose` keeps a look ahead from replacing a command under way, and the other way round.
+    mark. `style` is how the editor indents. `purpose` keeps a look ahead from replacing a command under way, and the other way round.
     """
 
     uri: str
@@ -64,6 +69,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     stretch: float = 1.0
     marker: str = ""
     differs: bool = False
+    style: Style = Style()
     purpose: Literal["infill", "preview"] = "infill"
 
     @property
@@ -104,11 +110,13 @@ def openings_of(snapshot: Snapshot, task: Task, settings: Settings) -> tuple[tup
 
 
 def _holes(snapshot: Snapshot, task: Task, settings: Settings) -> tuple[Opening, ...]:
+    size = task.style.tab_size
+    unit = (" " * size if task.style.insert_spaces else "\t") if size else ""
     if not task.spans:
-        return of_marks(snapshot, task.marker) if task.marker else of_markers(snapshot, None, settings.hole_markers)
+        return of_marks(snapshot, task.marker) if task.marker else of_markers(snapshot, None, settings.hole_markers, unit)
     found: list[Opening] = []
     for span in task.spans:
-        within = of_marks(snapshot, task.marker, span) if task.marker else of_markers(snapshot, span, settings.hole_markers)
+        within = of_marks(snapshot, task.marker, span) if task.marker else of_markers(snapshot, span, settings.hole_markers, unit)
         # A range that the client names and that holds no marker is a hole itself.
         found += within or (() if task.marker else of_ranges(snapshot, [span]))
     return _apart(tuple(found))

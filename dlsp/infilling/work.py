@@ -19,11 +19,12 @@ from dlsp.documents import Snapshot
 from dlsp.holes.openings import Filled, Filling, Opening, Wish, joined_tail, regroup, rendered, request_for
 from dlsp.holes.stubs import is_stub
 from dlsp.infilling.refit import Candidate, refit, without_end
+from dlsp.infilling.surroundings import Surroundings
 from dlsp.infilling.task import Task, reason_of, sentence
 from dlsp.postprocess.draft import first_pieces
 from dlsp.session import Session
-from engine.api import Decoding, InfillResult
-from engine.errors import HolesApartError, LoadingError
+from engine.api import Decoding, InfillRequest, InfillResult
+from engine.errors import DlspError, HolesApartError, LoadingError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ SEEDS = 4
 """How many texts are asked for when the first one does not fit."""
 _WARM = 0.6
 _LEAST_SECONDS = 0.02
+_TICK_SECONDS = 1.0
+_WORTHWHILE_SECONDS = 2.0
+"""In a smaller share of the time a slow machine finishes nothing: rather some holes are filled than none."""
 _GRACE_SECONDS = 2.0
 _LOADING_SECONDS = 30.0
 _MOST_WHOLE_LINES = 5000
@@ -53,12 +57,11 @@ class _Step(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A task and what it means in the document `basis`: sorted holes apart from each other. `path` is for the prompt."""
+    """A task and what it means in the document `basis`: sorted holes apart from each other."""
 
     task: Task
     basis: Snapshot
     openings: tuple[Opening, ...]
-    path: str = ""
 
 
 class Work:
@@ -66,75 +69,123 @@ class Work:
 
     def __init__(self, session: Session, backend: Backend, plan: Plan, on_progress: OnProgress) -> None:
         self._session, self._backend, self._tell = session, backend, on_progress
-        self._task, self._basis, self._openings, self._path = plan.task, plan.basis, plan.openings, plan.path
+        self._task, self._basis, self._openings = plan.task, plan.basis, plan.openings
+        self._around = Surroundings(session)
         openings = plan.openings
         limit = session.settings.infill_deadline_ms
         self._until = time.monotonic() + limit / 1000 if limit else float("inf")
         self._candidates: list[list[Candidate]] = [[] for _ in openings]
         self._chosen: list[Candidate | None] = [None for _ in openings]
         self._neutral: list[str | None] | None = None
-        self._late = self._cut_short = False
+        self._late = self._cut_short = self._failed = False
+        self._unreadable: set[int] = set()
+        self._known_to_fit: dict[tuple[int, str], bool] = {}
         self._said_nothing = ""
         self._model = ""
 
     async def run(self) -> Filling:
         """Fill all holes."""
         count = len(self._openings)
-        self._tell(0.05, "Filling 1 hole." if count == 1 else f"Filling {count} holes.")
+        message = "Filling 1 hole." if count == 1 else f"Filling {count} holes."
+        self._tell(0.05, message)
         self._neutral = self._neutral_texts()
         numbers = range(count)
-        await self._all(numbers)
-        for number in numbers:
+        # The other half of the time is for texts that do not fit.
+        ticking = asyncio.create_task(self._tick(message))
+        try:
+            await self._all(numbers, 0.5)
+        finally:
+            ticking.cancel()
+        if self._task.kind != "repair":
+            for number in numbers:
+                # Each check may parse the whole document, and somebody may be typing in it.
+                await asyncio.sleep(0)
+                self._choose(number)
+        left = [number for number in numbers if self._chosen[number] is None or self._task.kind == "repair"]
+        for place, number in enumerate(left):
             if self._said_nothing == "superseded":
                 break
-            self._tell(0.6 + 0.4 * number / count, f"Checking hole {number + 1} of {count}.")
-            await self._settle(number)
+            self._tell(0.6 + 0.4 * place / len(left), f"Trying hole {number + 1} of {count} again.")
+            await self._settle(number, len(left) - place)
+        for number in numbers:
+            if self._chosen[number] is None:
+                self._choose(number, hasty=True)
         self._agree()
         return self._filling()
 
+    async def _tick(self, message: str) -> None:
+        """Of a long wait one sees at least that it ends."""
+        began = time.monotonic()
+        while self._until != float("inf"):
+            await asyncio.sleep(_TICK_SECONDS)
+            now = time.monotonic()
+            self._tell(0.05 + 0.5 * min(1.0, (now - began) / (self._until - began)), message)
+
     # Asking
 
-    async def _all(self, numbers: Sequence[int]) -> None:
-        """All holes jointly, or half by half where they are farther apart than the model reads."""
+    async def _all(self, numbers: Sequence[int], share: float) -> None:
+        """All holes jointly, or half by half where they are farther apart than the model reads, in a share of the time that is left."""
         try:
-            # What is left of the time is for texts that do not fit.
-            await self._ask({number: self._openings[number] for number in numbers}, self._decoding(), 0.5)
+            await self._ask({number: self._openings[number] for number in numbers}, self._decoding(), share)
         except HolesApartError:
-            if len(numbers) == 1:
-                raise
             first, second = regroup(numbers)
-            await self._all(first)
+            part = share * len(first) / len(numbers)
+            await self._all(first, part)
             for number in first:
                 # The second half is to see what goes into the first one.
                 self._choose(number)
-            await self._all(second)
+            await self._all(second, (share - part) / (1 - part))
 
     async def _ask(self, wanted: Mapping[int, Opening], decoding: Decoding, share: float = 1.0) -> None:
         """One request for some of the holes, the others as they stand by now; its texts become candidates. It gets a share of the
-        time that is left."""
-        left = (self._until - time.monotonic()) * share
-        if left < _LEAST_SECONDS * share:
-            self._late = True
+        time that is left, which ends quietly once there is something to show. Raises HolesApartError for several holes."""
+        left = self._until - time.monotonic()
+        self._late = self._late or left < _LEAST_SECONDS
+        if self._over:
             return
+        left = max(left * share, min(left, _WORTHWHILE_SECONDS))
         texts = [None if number in wanted or chosen is None else chosen.text for number, chosen in enumerate(self._chosen)]
         snapshot, moved = rendered(self._basis, self._openings, texts)
         holes = [msgspec.structs.replace(opening, span=moved[number].span) for number, opening in wanted.items()]
         wish = Wish(
             client=self._session.origin.client,
             document=f"{self._task.uri}#{self._task.purpose}",
-            path=self._path,
             deadline_ms=max(1, int(left * 1000)) if left != float("inf") else 0,
             decoding=decoding,
         )
-        request = request_for(snapshot, holes, self._session.settings, wish)
-        async with asyncio.timeout(None if left == float("inf") else left + _GRACE_SECONDS):
-            try:
-                result = await self._backend.infill(request)
-            except LoadingError:
-                if not await self._session.wait_until_loaded(_LOADING_SECONDS):
-                    raise
-                result = await self._backend.infill(request)
+        request = request_for(snapshot, holes, self._session.settings, self._around.added(wish, snapshot, holes[0].span.start))
+        try:
+            async with asyncio.timeout(None if left == float("inf") else left + _GRACE_SECONDS):
+                result = await self._answer(request)
+        except TimeoutError:
+            self._late = True
+            return
+        except HolesApartError:
+            if len(holes) > 1:
+                raise
+            self._unreadable.update(wanted)
+            return
+        except DlspError as error:
+            if not any(self._candidates):
+                raise
+            # What is filled already is not lost because the model is.
+            log.warning("The backend failed: %s", error)
+            self._failed = True
+            return
         self._take(list(wanted), holes, snapshot, result)
+
+    async def _answer(self, request: InfillRequest) -> InfillResult:
+        try:
+            return await self._backend.infill(request)
+        except LoadingError:
+            if not await self._session.wait_until_loaded(_LOADING_SECONDS):
+                raise
+        return await self._backend.infill(request)
+
+    @property
+    def _over(self) -> bool:
+        """Whether there is no sense in asking for anything more."""
+        return self._late or self._failed or self._said_nothing == "superseded"
 
     def _take(self, numbers: Sequence[int], holes: Sequence[Opening], snapshot: Snapshot, result: InfillResult) -> None:
         self._model = result.model or self._model
@@ -143,10 +194,10 @@ class Work:
         for fills in (result.fills, *result.others):
             for place, (number, opening, said) in enumerate(zip(numbers, holes, fills, strict=False)):
                 tail = joined_tail(snapshot, opening) if place == len(holes) - 1 else ""
-                candidate = refit(snapshot, opening, without_end(said, tail))
+                candidate = refit(snapshot, opening, without_end(said, tail), self._task.style)
                 known = {each.text for each in self._candidates[number]}
                 if candidate is not None and candidate.text not in known:
-                    self._candidates[number].append(candidate)
+                    self._candidates[number].append(msgspec.structs.replace(candidate, hasty=result.finish == "deadline"))
 
     def _decoding(self) -> Decoding:
         task = self._task
@@ -160,26 +211,27 @@ class Work:
 
     # Choosing
 
-    async def _settle(self, number: int) -> None:
-        """Find a text for a hole, taking further steps as long as none fits."""
+    async def _settle(self, number: int, open_holes: int) -> None:
+        """Find a text for a hole, taking further steps as long as none fits; `open_holes` share the time that is left."""
+        if number in self._unreadable:
+            return
         if self._task.kind == "repair":
             # Of many texts that are right, the one that changes the least is the repair.
-            await self._ask({number: self._opened_wide(number)}, Decoding(alternatives=SEEDS))
-        if self._chosen[number] is not None or self._choose(number):
-            return
+            await self._ask({number: self._opened_wide(number)}, Decoding(alternatives=SEEDS), 0.5 / open_holes)
+            if self._choose(number):
+                return
         steps = list(self._steps(number))
-        open_holes = sum(not any(self._fits(n, each.text) for each in self._candidates[n]) for n in range(number, len(self._openings)))
-        for count, step in enumerate(steps):
+        for place, step in enumerate(steps):
             await asyncio.sleep(0)
             if step.opening is None:
-                if self._choose_part(number):
+                if await self._choose_part(number):
                     return
                 continue
-            if self._late:
+            if self._over:
                 continue
             # The last steps are the surest ones: earlier ones must leave time for them, and for the other holes.
-            further = sum(later.opening is not None for later in steps[count + 1 :])
-            await self._ask({number: step.opening}, step.decoding, 1 / (max(1, open_holes) * (1 + further) + (open_holes > 1)))
+            further = sum(later.opening is not None for later in steps[place + 1 :])
+            await self._ask({number: step.opening}, step.decoding, 1 / (open_holes * (1 + further) + (open_holes > 1)))
             if self._choose(number):
                 return
 
@@ -200,7 +252,8 @@ class Work:
         again = self._opened_wide(number) if task.kind == "repair" else opening
         if opening.stub:
             again = msgspec.structs.replace(again, max_tokens=min(opening.max_tokens, _TOKENS_AGAIN))
-        yield _Step(again, self._sampled(task.seed + 1))
+        # Where the time was too short for all holes at once, it is too short for many texts of one.
+        yield _Step(again, Decoding() if self._cut_short and task.kind == "holes" else self._sampled(task.seed + 1))
         yield _Step(None)
         if task.kind == "repair" or opening.locked:
             return
@@ -216,17 +269,22 @@ class Work:
         lines = opening.draft.count("\n") + 2
         return msgspec.structs.replace(opening, noise=1.0, max_lines=max(opening.max_lines, lines))
 
-    def _choose(self, number: int) -> bool:
-        fitting = [each for each in self._ordered(number) if self._fits(number, each.text)]
-        if fitting:
-            self._chosen[number] = fitting[0]
-        return bool(fitting)
+    def _choose(self, number: int, *, hasty: bool = False) -> bool:
+        """Take the best text that fits. Of many holes, some may be done again: one that was cut short is for the end."""
+        hasty = hasty or len(self._openings) == 1
+        fits = (each for each in self._ordered(number) if (hasty or not each.hasty) and self._fits(number, each.text))
+        if fitting := next(fits, None):
+            self._chosen[number] = fitting
+        return fitting is not None
 
-    def _choose_part(self, number: int) -> bool:
+    async def _choose_part(self, number: int) -> bool:
         """The first lines of a candidate, as many as fit."""
         for candidate in self._candidates[number]:
             rows = candidate.text.split("\n")
             for count in range(len(rows) - 1, 0, -1):
+                await asyncio.sleep(0)
+                if time.monotonic() > self._until + _GRACE_SECONDS:
+                    return False
                 text = "\n".join(rows[:count]).rstrip()
                 if not is_stub(text) and self._fits(number, text):
                     self._chosen[number] = Candidate(
@@ -244,6 +302,12 @@ class Work:
         return candidates
 
     def _fits(self, number: int, text: str) -> bool:
+        key = (number, text)
+        if key not in self._known_to_fit:
+            self._known_to_fit[key] = self._may_stand(number, text)
+        return self._known_to_fit[key]
+
+    def _may_stand(self, number: int, text: str) -> bool:
         """Whether a text may stand in a hole: it says something, and does the syntax no harm."""
         opening, task = self._openings[number], self._task
         if not text.strip() or (task.anew and text == opening.draft):
@@ -298,9 +362,16 @@ class Work:
                 holes.append(Filled(span=opening.span, text=chosen.text, confidence=chosen.confidence, pieces=chosen.pieces, others=others))
         filling = Filling(basis=self._basis, holes=tuple(holes), skipped=len(self._openings) - len(holes), model=self._model)
         if holes:
-            return filling
+            hasty = any(chosen is not None and chosen.hasty for chosen in self._chosen)
+            why = self._why_not_all() if filling.skipped else "hasty" if hasty else ""
+            return msgspec.structs.replace(filling, message=sentence(why) if why else "")
         why = self._why()
         return msgspec.structs.replace(filling, reason=reason_of(why), message=sentence(why))
+
+    def _why_not_all(self) -> str:
+        if self._failed:
+            return "rest_failed"
+        return "rest_deadline" if self._late or self._cut_short else "rest_syntax"
 
     def _others(self, number: int, chosen: Candidate) -> tuple[str, ...]:
         if self._task.alternatives < 2:
@@ -315,6 +386,8 @@ class Work:
             return self._said_nothing
         if self._late or self._cut_short:
             return "deadline"
+        if self._unreadable:
+            return "holes_apart"
         if not texts:
             return self._said_nothing or "empty_output"
         if self._task.stretch != 1:

@@ -5,16 +5,20 @@ Strings and comments are told apart by a parse where the language has a grammar,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from dlsp import syntax
 from dlsp.documents import Point, Snapshot, Span, advance
 from dlsp.postprocess.brackets import CLOSERS, brackets, unmatched
 from dlsp.postprocess.draft import LONGEST_LINE, Draft
+from dlsp.syntax.grammars import SHELLS
 
 _LINES_ABOVE = 60
 _LINES_BELOW = 12
 _BEHIND_CLOSERS = ";, "
+_CASE_PATTERN = re.compile(r"\s*[^()\s|]+(?:\s*\|\s*[^()\s|]+)*\)")
+"""In a shell script, a line like `start | stop)` closes nothing."""
 
 
 def balance(draft: Draft) -> Draft:
@@ -24,6 +28,8 @@ def balance(draft: Draft) -> Draft:
     Lines of nothing but closers are the block's business.
     """
     text, last = draft.text, draft.text.rpartition("\n")[2].strip()
+    if draft.language in SHELLS and _CASE_PATTERN.fullmatch((draft.head + text).rpartition("\n")[2]):
+        return draft
     if draft.snapshot is None or unmatched(brackets(text)) == ([], []) or len(draft.behind) >= LONGEST_LINE:
         return draft
     if last.strip(CLOSERS + _BEHIND_CLOSERS):
@@ -55,8 +61,8 @@ def _surplus(draft: Draft, text: str) -> int | None:
     if len(after) <= len(before):
         return None
     # Guessed by quotes so far; a parse knows better.
-    found = list(_outside_literals(draft, text, found))
-    after, _ = unmatched(found)
+    before, _ = unmatched(_outside_literals(draft, "", _brackets(draft, "")))
+    after, _ = unmatched(_outside_literals(draft, text, found))
     if len(after) <= len(before):
         return None
     assert draft.snapshot is not None, "balance() asks only with a document"
@@ -74,6 +80,7 @@ def _without_unclosed(draft: Draft, text: str) -> str:
     found = _brackets(draft, text)
     _, after = unmatched(found)
     if len(after) > len(before):
+        _, before = unmatched(_outside_literals(draft, "", _brackets(draft, "")))
         _, after = unmatched(_outside_literals(draft, text, found))
     _, own = unmatched(brackets(text))
     extra = len(after) - len(before)
@@ -102,12 +109,12 @@ def _of_line(number: int, line: str) -> list[tuple[Point, str]]:
 
 
 def _outside_literals(draft: Draft, text: str, found: list[tuple[Point, str]]) -> Iterable[tuple[Point, str]]:
-    """The brackets but for those of the text's lines that a parse finds inside strings and comments."""
+    """The brackets but for those that a parse finds inside strings and comments."""
     assert draft.snapshot is not None, "balance() asks only with a document"
     if not syntax.supports(draft.language) or not found:
         return found
     snapshot: Snapshot
     snapshot, _ = draft.snapshot.with_item(draft.at, Point(draft.at.line, draft.at.column + draft.replaces), text)
-    span = Span(Point(draft.at.line, 0), Point(draft.at.line + text.count("\n") + 1, 0))
+    span = Span(Point(found[0][0].line, 0), Point(found[-1][0].line + 1, 0))
     literals = [leaf for leaf in syntax.leaves(snapshot, span) if leaf.kind in ("literal", "comment")]
     return [(place, mark) for place, mark in found if not any(leaf.start <= place < leaf.end for leaf in literals)]

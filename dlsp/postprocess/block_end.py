@@ -5,10 +5,15 @@ Lines behind that are cut off. Knows no language's grammar, only where the block
 
 from __future__ import annotations
 
+import re
+
 from dlsp.postprocess.brackets import CLOSERS, balance, brackets, unmatched
 from dlsp.postprocess.draft import Draft, indent_of
 
 _BEHIND_CLOSERS = CLOSERS + ";,"
+_WORD_LANGUAGES = frozenset({"lua", "shellscript", "sh", "bash", "zsh", "ruby", "crystal", "elixir", "julia"})
+_ENDS = re.compile(r"(?:end|fi|done|esac|until|\})\b|\}")
+_GOES_ON = re.compile(r"(?:else|elseif|elsif|elif|when|rescue|ensure|catch|after)\b")
 
 
 def block_end(draft: Draft) -> Draft:
@@ -28,15 +33,24 @@ def block_end(draft: Draft) -> Draft:
 
 
 def _by_indentation(draft: Draft, rows: list[str]) -> int:
-    opener = draft.head.rstrip().endswith((":", "{", "(", "["))
-    base = indent_of(draft.head, draft.width)
-    for number, row in enumerate(rows[1:], start=1):
-        if not row.strip():
+    """How many lines to keep: those deeper than the cursor's line, if that opens a block, and the line that closes the block."""
+    head, base = draft.head.rstrip(), indent_of(draft.head, draft.width)
+    bracket = head.endswith(("{", "(", "["))
+    filled = [(number, row.strip(), indent_of(row, draft.width)) for number, row in enumerate(rows) if number and row.strip()]
+    by_word = bool(head) and draft.language in _WORD_LANGUAGES and bool(filled) and filled[0][2] > base
+    for number, row, indent in filled:
+        if indent < base:
+            return number
+        if indent > base or not (bracket or by_word or head.endswith(":")):
             continue
-        indent = indent_of(row, draft.width)
-        if indent < base or (opener and indent == base):
-            closes = indent == base and draft.head.rstrip()[-1:] in "{([" and not row.strip().strip(_BEHIND_CLOSERS)
-            return number + 1 if closes else number
+        if bracket and row[0] in CLOSERS:
+            # `}` ends it, and `}, [id]);` does; `} else {` goes on.
+            if not row.strip(_BEHIND_CLOSERS) or not unmatched(brackets("\n".join([draft.head + rows[0], *rows[1 : number + 1]])))[1]:
+                return number + 1
+        elif by_word and _ENDS.match(row):
+            return number + 1
+        elif not (by_word and _GOES_ON.match(row)) and not (draft.language == "yaml" and row[0] == "-"):
+            return number
     return len(rows)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import TypeVar
 
 OPENERS = "([{"
 CLOSERS = ")]}"
 PAIRS = dict(zip(OPENERS, CLOSERS, strict=True))
-Place = TypeVar("Place")
-_TOKEN = re.compile(r"""\\.|["'`\n]|[()\[\]{}]""", re.DOTALL)
+Place = TypeVar("Place", int, tuple[int, int])
+# A quote that opens no string: of a lifetime (`&'a`), within a number (`1'000`) or a word (`don't`; `rb'` is no word).
+_TOKEN = re.compile(r"""\\.|(?<=[&<])'[a-z_]\w*(?![\w'])|(?<=\d)'\d|(?<=\w{3})'\w|["'`\n]|[()\[\]{}]""", re.DOTALL)
 
 
 def brackets(text: str) -> list[tuple[int, str]]:
@@ -29,17 +31,29 @@ def brackets(text: str) -> list[tuple[int, str]]:
 
 
 def unmatched(found: Iterable[tuple[Place, str]]) -> tuple[list[Place], list[Place]]:
-    """Where closers stand that nothing opens, and openers that nothing closes. Kinds are not told apart."""
+    """Where closers stand that nothing opens, and openers that nothing closes, each in order.
+
+    A closer closes the nearest opener of its kind; what was opened between the two stays open.
+    """
     closers: list[Place] = []
-    openers: list[Place] = []
+    lost: list[Place] = []
+    opened: list[tuple[Place, str]] = []
+    due: Counter[str] = Counter()
     for place, bracket in found:
-        if bracket in OPENERS:
-            openers.append(place)
-        elif openers:
-            openers.pop()
-        else:
+        if closer := PAIRS.get(bracket):
+            opened.append((place, closer))
+            due[closer] += 1
+            continue
+        if not due[bracket]:
             closers.append(place)
-    return closers, openers
+            continue
+        while opened[-1][1] != bracket:
+            due[opened[-1][1]] -= 1
+            lost.append(opened.pop()[0])
+        due[bracket] -= 1
+        opened.pop()
+    lost.extend(place for place, _ in opened)
+    return closers, sorted(lost)
 
 
 def balance(text: str) -> int:

@@ -8,9 +8,10 @@ import msgspec
 
 from dlsp.postprocess.balance import balance
 from dlsp.postprocess.block_end import block_end
+from dlsp.postprocess.brackets import CLOSERS
 from dlsp.postprocess.characters import characters
 from dlsp.postprocess.confidence import confidence
-from dlsp.postprocess.draft import Draft
+from dlsp.postprocess.draft import Draft, in_order
 from dlsp.postprocess.echo import echo
 from dlsp.postprocess.indentation import indentation
 from dlsp.postprocess.junk import junk
@@ -53,12 +54,24 @@ def polish(draft: Draft) -> Draft:
     """The draft after all filters, and so the `rest` that was cut off to follow it. Without text it always has a reason; white
     space alone is no text: `empty_output`."""
     done = _filtered(draft)
-    return msgspec.structs.replace(done, rest=_filtered(done.following()).text) if done.rest else done
+    if not done.rest:
+        return done
+    following = _filtered(done.following())
+    return msgspec.structs.replace(done, rest=following.text, rest_pieces=following.pieces)
 
 
 def _filtered(draft: Draft) -> Draft:
     for apply in FILTERS:
         if not draft.text.strip():
             break
-        draft = apply(draft)
+        draft = _with_what_it_replaces(apply(draft))
     return draft if draft.text.strip() else draft.dropped(draft.reason or "empty_output")
+
+
+def _with_what_it_replaces(draft: Draft) -> Draft:
+    """What a text was to take the place of is not deleted when a later filter has cut it from the text: closers stay where they
+    are, of anything else the text would say a part twice."""
+    rest = draft.tail[: draft.replaces].rstrip()
+    if in_order(rest, draft.text):
+        return draft
+    return draft.dropped("syntax") if rest.strip(CLOSERS + "\"'`,;: ") else msgspec.structs.replace(draft, replaces=0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import msgspec
 
 from dlsp.documents import Point, Snapshot
@@ -44,9 +47,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
     `head` and `tail` are the parts of the cursor's line before and after it, of which the text takes the place of the first
     `replaces` characters of `tail`; `above` are the nearest lines before that line, nearest first, `below` the nearest after it.
-    `tabs` and `width` say how the document is indented. `pieces` joined are the text, or they are empty. `rest` is what was cut
-    off and would follow the text, to be suggested next. `snapshot` and `at` are where all this comes from. `reason` is set by the
-    filter that takes the text away. For the other facts see `Wanted`.
+    `tabs` and `width` say how the document is indented. `pieces` joined are the text, or they are empty. `rest`, with
+    `rest_pieces`, is what was cut off and would follow the text, to be suggested next. `snapshot` and `at` are where all this
+    comes from. `reason` is set by the filter that takes the text away. For the other facts see `Wanted`.
     """
 
     text: str
@@ -67,6 +70,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     width: int = 4
     replaces: int = 0
     rest: str = ""
+    rest_pieces: tuple[Piece, ...] = ()
     snapshot: Snapshot | None = None
     at: Point = Point(0, 0)
     reason: str = ""
@@ -77,24 +81,29 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         return self.tail[self.replaces :]
 
     def with_text(self, text: str) -> Draft:
-        """The same with another text. What is cut off its end takes its pieces along, and a rest that no longer follows; text
-        that is rewritten has no pieces."""
+        """The same with another text. What is cut off its ends takes its pieces and their doubts along, and a rest that no longer
+        follows; text that is rewritten has no pieces."""
         if text == self.text:
             return self
-        pieces = first_pieces(self.pieces, len(text)) if self.text.startswith(text) else ()
-        rest = self.rest if _last_words(text) == _last_words(self.text) else ""
-        return msgspec.structs.replace(self, text=text, pieces=pieces, rest=rest)
+        start = self.text.find(text)
+        pieces = _pieces_of(self.pieces, start, start + len(text)) if start >= 0 else ()
+        rest, rest_pieces = (self.rest, self.rest_pieces) if _last_words(text) == _last_words(self.text) else ("", ())
+        confidence = self._sure_of(pieces) if pieces else self.confidence
+        return msgspec.structs.replace(self, text=text, pieces=pieces, rest=rest, rest_pieces=rest_pieces, confidence=confidence)
 
     def cut(self, position: int) -> Draft:
         """The same with only the first `position` characters, white space at their end left out; the others are to be suggested
         next, if nothing stands behind them on the line."""
         kept = self.text[:position].rstrip()
         rest = self.text[len(kept) :] if kept and not self.behind.strip() else ""
-        return msgspec.structs.replace(self.with_text(kept), rest=rest if rest.strip() else "")
+        if not rest.strip():
+            return msgspec.structs.replace(self.with_text(kept), rest="", rest_pieces=())
+        pieces = _pieces_of(self.pieces, len(kept), len(self.text))
+        return msgspec.structs.replace(self.with_text(kept), rest=rest, rest_pieces=pieces)
 
     def dropped(self, reason: str) -> Draft:
         """The same without text, and why."""
-        return msgspec.structs.replace(self, text="", pieces=(), rest="", replaces=0, reason=reason)
+        return msgspec.structs.replace(self, text="", pieces=(), rest="", rest_pieces=(), replaces=0, reason=reason)
 
     def following(self) -> Draft:
         """The draft of the rest, as if the text had been accepted."""
@@ -104,7 +113,15 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         if snapshot is not None:
             snapshot, at = snapshot.with_item(at, Point(at.line, at.column + self.replaces), self.text)
         place = {"head": rows[-1], "tail": self.behind, "above": above, "snapshot": snapshot, "at": at}
-        return msgspec.structs.replace(self, text=self.rest, rest="", pieces=(), replaces=0, last_line=-1, **place)
+        sure = self._sure_of(self.rest_pieces) if self.rest_pieces else self.confidence
+        draft = msgspec.structs.replace(self, text=self.rest, rest="", rest_pieces=(), replaces=0, last_line=-1, **place)
+        return msgspec.structs.replace(draft, pieces=self.rest_pieces, confidence=sure)
+
+    def _sure_of(self, pieces: tuple[Piece, ...]) -> float:
+        """The confidence in other pieces of the same answer. All of it may have been calibrated to less than its tokens say; no
+        part is trusted more."""
+        whole = _product(self.pieces)
+        return _product(pieces) * (min(1.0, self.confidence / whole) if whole else 1.0)
 
 
 def draft_for(snapshot: Snapshot, at: Point, fill: Fill, wanted: Wanted) -> Draft:
@@ -142,13 +159,27 @@ def indent_of(line: str, width: int) -> int:
 
 def first_pieces(pieces: tuple[Piece, ...], characters: int) -> tuple[Piece, ...]:
     """The pieces of the first so many characters."""
+    return _pieces_of(pieces, 0, characters)
+
+
+def in_order(part: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether one sequence is what is left of the other when something is taken out."""
+    items = iter(whole)
+    return all(item in items for item in part)
+
+
+def _pieces_of(pieces: tuple[Piece, ...], start: int, end: int) -> tuple[Piece, ...]:
+    """The pieces of the characters from one place to another of the text they make."""
     out: list[Piece] = []
     for piece in pieces:
-        if characters <= 0:
-            break
-        out.append(msgspec.structs.replace(piece, text=piece.text[:characters]))
-        characters -= len(piece.text)
+        if text := piece.text[max(start, 0) : max(end, 0)]:
+            out.append(msgspec.structs.replace(piece, text=text))
+        start, end = start - len(piece.text), end - len(piece.text)
     return tuple(out)
+
+
+def _product(pieces: tuple[Piece, ...]) -> float:
+    return math.prod(piece.confidence for piece in pieces)
 
 
 def _last_words(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 
 from dlsp.postprocess.draft import Draft
 
-_SINGLE_WORD = re.compile(r"\w+;?")
+_SINGLE_WORD = re.compile(r"\w+[;,)\]}]*|</[\w.:-]+>")
 _LEAST_LINES = 3
 _LEAST_SIMILAR = 20
 """Shorter lines are the same only if they are equal."""
@@ -36,29 +36,41 @@ def echo(draft: Draft) -> Draft:
 
 
 def _equal(line: str, neighbour: str) -> bool:
-    """A single word such as `end` says something else where it is indented otherwise."""
+    """A single word such as `end`, and a closing tag, say something else where they are indented otherwise."""
     if _SINGLE_WORD.fullmatch(line.strip()):
         return line.rstrip() == neighbour.rstrip()
     return line.strip() == neighbour.strip()
 
 
 def _repeated_from(draft: Draft, rows: list[str]) -> int | None:
-    """The first line of the first run of at least three that stands above or below in the same order."""
+    """The first line of the first run of at least three, closers not counted, that stands above or below in the same order."""
     said = [row.strip() for row in [draft.head + rows[0], *rows[1:]]]
     for nearby in ([line.strip() for line in reversed(draft.above)], [line.strip() for line in draft.below]):
         for start in range(len(said) - _LEAST_LINES + 1):
             for place in range(len(nearby) - _LEAST_LINES + 1):
-                if _alike(said[start : start + _LEAST_LINES], nearby[place : place + _LEAST_LINES]):
+                if _alike(said[start:], nearby[place:]):
                     return start
     return None
 
 
 def _alike(said: list[str], there: list[str]) -> bool:
-    """Whether lines are the same; one of them may be merely similar. (Rows of a table are all similar, for good reason.)"""
-    different = [pair for pair in zip(said, there, strict=True) if pair[0] != pair[1]]
-    if len(different) > 1 or not all(_similar(*pair) for pair in different):
-        return False
-    return sum(any(map(str.isalnum, row)) for row in said) >= 2
+    """Whether both begin with the same three lines; one of them may be merely similar, as rows of a table all are for good reason.
+
+    Lines of closers do not count: `if err != nil {`, `return err`, `}` is what one writes again and again.
+    """
+    same = different = 0
+    for line, other in zip(said, there, strict=False):
+        if line != other:
+            different += 1
+            if different > 1 or not _similar(line, other):
+                return False
+        if any(map(str.isalnum, line)):
+            same += 1
+        elif not same:
+            return False
+        if same == _LEAST_LINES:
+            return True
+    return False
 
 
 def _similar(line: str, other: str) -> bool:

@@ -13,6 +13,11 @@ from dlsp.postprocess.draft import Draft, indent_of
 _COLON_LANGUAGES = frozenset({"python", "nim", "gdscript", "starlark"})
 _CONTINUES = tuple("([{,\\+-*/=|&:<>.?")
 _CONTINUED = tuple(".|&?+-*/)]}")
+# Behind these a line may be deeper although no mark says so: words that open a block, and an item of a list of YAML.
+_OPENS = re.compile(
+    r"\s*(?:-\s|(?:local\s+)?function\b|(?:def|class|module|if|unless|while|until|for|case|when|begin|sub|else|elsif|elseif|elif|rescue|ensure)\b)"
+    r"|.*\b(?:then|do|repeat|of|where)\s*(?:\|[^|]*\|)?$"
+)
 _ONLY_CLOSERS = re.compile(r"[)\]};,]+")
 _UNITS = (2, 3, 4, 8)
 
@@ -44,7 +49,11 @@ def _not_indented_twice(draft: Draft, rows: list[str]) -> list[str]:
     row, above = rows[0], next((line.rstrip() for line in draft.above if line.strip()), "")
     if not draft.head or draft.head.strip() or not row.strip() or not row[0].isspace() or not above or above.endswith(_CONTINUES):
         return rows
-    if row.strip().startswith(_CONTINUED) or indent_of(draft.head + row, draft.width) <= indent_of(above, draft.width):
+    if (
+        _OPENS.match(above)
+        or row.strip().startswith(_CONTINUED)
+        or indent_of(draft.head + row, draft.width) <= indent_of(above, draft.width)
+    ):
         return rows
     return [row.lstrip(" \t"), *rows[1:]]
 

@@ -10,7 +10,7 @@ import re
 import msgspec
 
 from dlsp.postprocess.brackets import CLOSERS, balance
-from dlsp.postprocess.draft import Draft
+from dlsp.postprocess.draft import Draft, in_order
 
 _QUOTES = "\"'`"
 _SEPARATORS = ",;:"
@@ -28,7 +28,7 @@ def suffix_overlap(draft: Draft) -> Draft:
         return draft.dropped("duplicate")
     draft = draft.with_text(text)
     if _says_rest_of_line(draft):
-        return msgspec.structs.replace(draft, replaces=draft.replaces + len(draft.behind.rstrip()), rest="")
+        return msgspec.structs.replace(draft, replaces=draft.replaces + len(draft.behind.rstrip()), rest="", rest_pieces=())
     return draft
 
 
@@ -88,16 +88,10 @@ def _says_rest_of_line(draft: Draft) -> bool:
     Editors show text that replaces what is behind the cursor only if that is a subsequence of it.
     """
     behind = draft.behind.rstrip()
-    if not behind.strip() or not _in_order(behind, draft.text):
+    if not behind.strip() or not in_order(behind, draft.text):
         return False
     said, rest = _TOKEN.findall(draft.text), _TOKEN.findall(behind)
     if all(character in CLOSERS + _QUOTES + _SEPARATORS for token in rest for character in token):
         # Only what an editor has closed on its own: it stands twice if the text closes more than is open.
         return balance(draft.head + draft.text + behind) < 0 <= balance(draft.head + draft.text)
-    return len(behind.strip()) >= _SHORTEST_WORD_OVERLAP and said[-1:] == rest[-1:] and _in_order(rest, said) and len(rest) > 1
-
-
-def _in_order(part: str | list[str], whole: str | list[str]) -> bool:
-    """Whether one sequence is what is left of the other when something is taken out."""
-    items = iter(whole)
-    return all(item in items for item in part)
+    return len(behind.strip()) >= _SHORTEST_WORD_OVERLAP and said[-1:] == rest[-1:] and in_order(rest, said) and len(rest) > 1

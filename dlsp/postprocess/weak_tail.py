@@ -5,10 +5,6 @@ Knows the probability of each token, and words and lines; nothing of what they s
 
 from __future__ import annotations
 
-import math
-
-import msgspec
-
 from dlsp.postprocess.confidence import sure_of_a_line
 from dlsp.postprocess.draft import Draft
 
@@ -31,11 +27,7 @@ def weak_tail(draft: Draft) -> Draft:
         kept = _at_boundary(draft.text, position)
         if len("".join(kept.split())) < max(SHORTEST_KEPT, draft.min_characters):
             return draft.dropped("low_confidence")
-        sure = _product(draft)
-        # The whole may have been calibrated to less than its tokens say; what is left of it is not trusted more.
-        scale = min(1.0, draft.confidence / sure) if sure else 1.0
-        shorter = draft.with_text(kept)
-        draft = msgspec.structs.replace(shorter, confidence=_product(shorter) * scale)
+        draft = draft.with_text(kept)
     return draft.dropped("low_confidence") if sure_of_a_line(draft) < draft.floor else draft
 
 
@@ -61,7 +53,3 @@ def _at_boundary(text: str, position: int) -> str:
 
 def _in_word(character: str) -> bool:
     return character.isalnum() or character == "_"
-
-
-def _product(draft: Draft) -> float:
-    return math.prod(piece.confidence for piece in draft.pieces)

@@ -98,7 +98,7 @@ def _last_line(block: Node, window: Window, line: int) -> int:
     end = window.line_of(block.end_point[0])
     if end >= window.last and window.open_ended:
         return -1
-    closed = last is not None and not last.is_named and block.start_point[0] != block.end_point[0]
+    closed = last is not None and not last.is_named and block.start_point[0] != block.end_point[0] == window.row(end)
     return max(end - 1 if closed else end, line)
 
 

@@ -14,6 +14,8 @@ from dlsp.syntax.window import whole, window_around
 _PYTHON_HEADER = re.compile(r"\s*(async\s+)?(def|class|if|elif|for|while|with|match|case|except)\b")
 _REACH = 40
 """Lines on each side in which a text may do harm: they are parsed at every answer of the model, so there are fewer of them."""
+_TORN = 5
+"""Lines that have as many errors without the one that is written were torn out of something larger, as a table or a docstring."""
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -36,6 +38,12 @@ def introduces_error(snapshot: Snapshot, span: Span, text: str) -> bool | None:
     if not after:
         return False
     before = count_faults(parsed(window.source(), language), language)
+    if before and after > before:
+        # One bracket or quote that is left open can hide all other errors; without the line they are all to be seen.
+        others = count_faults(parsed(window.source(replaced), language), language)
+        if others >= _TORN:
+            return None
+        before = max(before, others)
     return after > before and all(count(text + rest) > before for rest in _rests(language, (head, text, tail)))
 
 

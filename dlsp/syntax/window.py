@@ -26,14 +26,20 @@ _BEGINS = re.compile(
     r"\s*(@\w|(async\s+)?(def|class)\b|(export|import|from|func|fn|pub|impl|mod|use|struct|type|interface|enum|trait|function|local"
     r"|const|let|var|public|private|protected|static|package|namespace|template|typedef|extern|void|int)\s)"
 )
-_WRAPPER = "if 1:"
+# Members of a class, which stand nowhere else in the languages that have braces and allow statements at the top.
+_MEMBER = re.compile(
+    r"\s*(?:(?:public|private|protected|readonly|abstract|override|static|get|set|constructor)\b"
+    r"|(?!(?:if|for|while|switch|with|catch|function|return|await)\b)(?:async\s+)?[*#]?[\w$]+\s*\(.*\{\s*\Z)"
+)
+_WITH_MEMBERS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Lines `first` to `last` of a document, 0-based, without their line ends.
 
     `level` is how deep its first line is indented, 0 if that is the outermost; `open_ended` says that what its last lines
-    belong to may go on below. Python that begins indented is put below a line of ours, or its dedents would make no sense.
+    belong to may go on below. `around` are lines of ours above and below it, "" for none: Python that begins indented has one,
+    or its dedents would make no sense, and members of a class that begins farther up have both.
     """
 
     language: str
@@ -41,6 +47,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     first: int = 0
     level: int = 0
     open_ended: bool = False
+    around: tuple[str, str] = ("", "")
 
     @property
     def last(self) -> int:
@@ -49,7 +56,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _above(self) -> int:
-        return 1 if self.language == "python" and self.level else 0
+        return 1 if self.around[0] else 0
 
     def source(self, replaced: tuple[int, int] | None = None, text: str = "") -> str:
         """The text to parse; on request with `text` in the place of the lines from one to another of the document, both included."""
@@ -57,7 +64,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         if replaced is not None:
             top, bottom = replaced[0] - self.first, replaced[1] - self.first
             lines = (*lines[:top], text, *lines[bottom + 1 :])
-        return "\n".join((_WRAPPER, *lines, "") if self._above else (*lines, ""))
+        above, below = self.around
+        return "\n".join((above, *lines, below) if above else (*lines, below))
 
     def row(self, line: int) -> int:
         """A line of the document -> a row of the source."""
@@ -105,7 +113,12 @@ def window_around(snapshot: Snapshot, top: int, bottom: int, reach: int = WINDOW
     end, known = _end(lines, bottom - low, level)
     at_end = end == len(lines) and high + 1 == len(snapshot.lines)
     return Window(
-        language=snapshot.language, lines=tuple(lines[start:end]), first=low + start, level=level, open_ended=not (known or at_end)
+        language=snapshot.language,
+        lines=tuple(lines[start:end]),
+        first=low + start,
+        level=level,
+        open_ended=not (known or at_end),
+        around=_around(snapshot.language, lines[start:end], level),
     )
 
 
@@ -113,6 +126,13 @@ def depth(line: str) -> int:
     """Columns of leading white space, a tab counting as four."""
     expanded = line[: len(line) - len(line.lstrip())].expandtabs(4)
     return len(expanded)
+
+
+def _around(language: str, lines: list[str], level: int) -> tuple[str, str]:
+    if level and language == "python":
+        return "if 1:", ""
+    members = level and language in _WITH_MEMBERS and any(depth(line) == level and _MEMBER.match(line) for line in lines)
+    return ("class _ {", "}") if members else ("", "")
 
 
 def _start(lines: list[str], top: int) -> int:

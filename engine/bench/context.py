@@ -19,7 +19,8 @@ from engine.bench.holes import Infiller
 from engine.bench.report import Report, milliseconds, spread
 
 NONE = "none"
-"""The set of sources that all others are compared with."""
+ALL = "all"
+"""The two sets of sources that others are compared with: what a source gains alone, and what is lost without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,16 @@ def measure(engine: Infiller, cases: CaseSet, sets: Sequence[str], ask: Ask, on_
 
 
 def report(cases: CaseSet, figures: dict[str, Figures], facts: dict[str, Any]) -> Report:
-    """A row for each set of sources; the difference is that to no sources at all, in points of exact match."""
-    columns = ("exact match", "difference", "p", "similarity", "with snippets", "tokens", "gather p50 / p95", "model p50 / p95")
+    """A row for each set of sources; differences are to no source and to all sources, in points of exact match."""
+    columns = ("exact match", "to none", "to all", "similarity", "with snippets", "tokens", "gather p50 / p95", "model p50 / p95")
     rows, data = [], {}
     for name, found in figures.items():
         share = metrics.share(sum(found.exact), len(found.exact))
-        against = paired(list(zip(figures[NONE].exact, found.exact, strict=True))) if name != NONE and found.exact else None
+        differences = {base: _difference(figures, base, name) for base in (NONE, ALL)}
         some = metrics.mean(count > 0 for count in found.snippets)
         cells = [
             f"{100 * share['share']:.1f} % ({100 * share['low']:.1f} to {100 * share['high']:.1f})",
-            f"{100 * against['difference']:+.1f} ({100 * against['low']:+.1f} to {100 * against['high']:+.1f})" if against else "-",
-            f"{against['p']:.2g}" if against else "-",
+            *map(_words, differences.values()),
             f"{100 * metrics.mean(found.similarity):.1f}",
             f"{100 * some:.0f} %",
             f"{metrics.mean(found.prompt_tokens):.0f}",
@@ -87,7 +87,8 @@ def report(cases: CaseSet, figures: dict[str, Figures], facts: dict[str, Any]) -
         rows.append((name, cells))
         data[name] = {
             "exact_match": share,
-            "against_none": against,
+            "against_none": differences[NONE],
+            "against_all": differences[ALL],
             "edit_similarity": round(metrics.mean(found.similarity), 4),
             "with_snippets": round(some, 4),
             "snippets": round(metrics.mean(found.snippets), 2),
@@ -96,7 +97,8 @@ def report(cases: CaseSet, figures: dict[str, Figures], facts: dict[str, Any]) -
             "model_ms": spread(found.model_ms),
         }
     notes = [
-        f"n = {len(cases.cases)}, 95 % intervals: Wilson's for shares, for pairs in the difference; p is McNemar's exact test.",
+        f"n = {len(cases.cases)}, 95 % intervals: Wilson's for shares, for pairs in differences; p is McNemar's exact test.",
+        "Holes of one package resemble one another, and many sets are compared: a p of 0.05 is no proof.",
         "Open files and recent edits are drawn by lot here, not by somebody at work: their rows say the least they may gain.",
     ]
     return Report(
@@ -106,3 +108,17 @@ def report(cases: CaseSet, figures: dict[str, Figures], facts: dict[str, Any]) -
         data={"bench": "context", "set": cases.name, "n": len(cases.cases), "origin": cases.origin, "results": data, **facts},
         notes=notes,
     )
+
+
+def _difference(figures: dict[str, Figures], base: str, name: str) -> dict[str, Any] | None:
+    """What a set gains over another, case by case; None where there is nothing to compare."""
+    if name == base or base not in figures or not figures[name].exact:
+        return None
+    return paired(list(zip(figures[base].exact, figures[name].exact, strict=True)))
+
+
+def _words(difference: dict[str, Any] | None) -> str:
+    if difference is None:
+        return "-"
+    points = [f"{100 * difference[key]:+.1f}" for key in ("difference", "low", "high")]
+    return f"{points[0]} ({points[1]} to {points[2]}, p {difference['p']:.2g})"

@@ -172,11 +172,21 @@ def test_one_file_may_be_asked_about(machine: Path, name: str, says: str, capsys
     project = machine / "project"
     project.mkdir()
     (project / ".gitignore").write_text("build/\n")
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text("x = 1\n")
     check = found(Plan(file=project / name, root=project))["this file"]
     assert check.state == "pass"
     assert says in check.detail
     run("--file", str(project / name), "--root", str(project), "--json")
     assert says in {check["name"]: check for check in json.loads(capsys.readouterr().out)}["this file"]["detail"]
+
+
+def test_a_file_with_a_key_in_it_and_one_that_is_not_there(machine: Path) -> None:
+    (machine / "a.py").write_text("KEY = '''-----BEGIN RSA PRIVATE KEY-----'''\n")
+    assert "holds a private key" in found(Plan(file=machine / "a.py", root=machine))["this file"].detail
+    check = found(Plan(file=machine / "b.py", root=machine))["this file"]
+    assert check.state == "warn"
+    assert "no such file" in check.detail
 
 
 def test_files_that_are_written_are_named(machine: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from dlsp.documents import Change, Point, Span, opened
 from dlsp.holes.openings import Filled, Filling, of_markers, of_selection
@@ -14,11 +15,12 @@ from dlsp.infilling import Task, fill, sentence, settled, still_true
 from dlsp.infilling.last import LastFilling
 from dlsp.infilling.refit import refit, without_end
 from dlsp.infilling.task import openings_of, reason_of
-from dlsp.postprocess.draft import first_pieces
+from dlsp.notebooks import Cell
+from dlsp.postprocess.draft import Style, first_pieces
 from dlsp.session import Session
 from dlsp.settings import Settings
 from engine.api import Fill, InfillRequest, InfillResult, Piece
-from engine.errors import LoadingError, RequestError
+from engine.errors import HolesApartError, LoadingError, RequestError
 from lsp_filling import fills
 from scripted_backend import ScriptedBackend
 
@@ -239,3 +241,159 @@ def test_every_sentence_ends_with_a_next_step_or_is_one() -> None:
         assert sentence(reason).count(". ") >= 1, reason
     assert reason_of("unchanged") == "empty_output"
     assert reason_of("syntax") == "syntax"
+
+
+async def test_a_failure_on_the_way_does_not_cost_what_is_filled(session: Session) -> None:
+    scripted(session, lambda request: fills("return a", "return (") if len(request.holes) == 2 else RequestError("No."))
+    filling = await fill(session, HOLES)
+    assert ([hole.text for hole in filling.holes], filling.skipped, filling.reason) == (["return a"], 1, "")
+    assert filling.message == sentence("rest_failed")
+
+
+async def test_an_engine_that_does_not_come_back_does_not_cost_what_is_filled(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlsp.infilling.work._GRACE_SECONDS", 0.0)
+    session.configure({"infillDeadlineMs": 200})
+
+    async def script(request: InfillRequest) -> Any:
+        if len(request.holes) == 1:
+            await asyncio.sleep(60)
+        return fills("return a", "return (")
+
+    scripted(session, script)
+    filling = await fill(session, HOLES)
+    assert ([hole.text for hole in filling.holes], filling.skipped) == (["return a"], 1)
+    assert filling.message == sentence("rest_deadline")
+
+
+async def test_on_a_slow_machine_some_holes_are_filled_rather_than_none(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once take too long; a share of the rest for each attempt at each hole would be too short for any of them."""
+    monkeypatch.setattr("dlsp.infilling.work._WORTHWHILE_SECONDS", 0.2)
+    session.open(URI, 1, "python", "".join(f"def f{n}(a):\n    ...\n\n\n" for n in range(6)))
+    session.configure({"infillDeadlineMs": 1000})
+
+    async def script(request: InfillRequest) -> Any:
+        took = 0.15 * len(request.holes) * request.decoding.alternatives
+        allowed = request.limits.deadline_ms / 1000
+        await asyncio.sleep(min(took, allowed))
+        if took > allowed:
+            return InfillResult(fills=(), finish="deadline", reason="")
+        return fills(*("return a" for _ in request.holes))
+
+    scripted(session, script)
+    filling = await fill(session, HOLES)
+    assert len(filling.holes) >= 2
+    assert filling.skipped == 6 - len(filling.holes)
+    assert filling.message == sentence("rest_deadline")
+
+
+async def test_of_holes_too_far_apart_each_gets_its_share_of_the_time(session: Session) -> None:
+    session.open(URI, 1, "python", "".join(f"def f{n}(a):\n    ...\n\n\n" for n in range(4)))
+    session.configure({"infillDeadlineMs": 8000})
+    backend = scripted(session, lambda request: HolesApartError("Apart.") if len(request.holes) > 1 else fills("return a"))
+    assert len((await fill(session, HOLES)).holes) == 4
+    asked = [request.limits.deadline_ms for request in backend.requests if len(request.holes) == 1]
+    assert asked == pytest.approx([2000] * 4, abs=300)
+
+
+async def test_a_hole_that_cannot_be_read_does_not_cost_the_others(session: Session) -> None:
+    def script(request: InfillRequest) -> Any:
+        apart = len(request.holes) > 1 or "def g" not in request.prefix
+        return HolesApartError("Apart.") if apart else fills("return a")
+
+    backend = scripted(session, script)
+    filling = await fill(session, HOLES)
+    assert ([hole.span.start.line for hole in filling.holes], filling.skipped) == ([5], 1)
+    assert len(backend.requests) == 3, "nobody asks for it again"
+
+
+async def test_texts_are_checked_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.open(URI, 1, "python", "".join(f"def f{n}(a):\n    ...\n\n\n" for n in range(20)))
+    scripted(session, lambda request: fills(*(["return ("] * len(request.holes))))
+    checks = 0
+
+    def parses(language: str, text: str) -> bool:
+        nonlocal checks
+        checks += 1
+        return "return (" not in text
+
+    monkeypatch.setattr("dlsp.syntax.parses", parses)
+    assert not (await fill(session, HOLES)).holes
+    assert checks < 50
+
+
+async def test_other_documents_help_and_excluded_ones_do_not(session: Session) -> None:
+    session.open("file:///code/b.py", 1, "python", "def helper_of_a(a):\n    return a * 12345\n")
+    session.open("file:///code/.env", 1, "python", "def f(a): return 'CANARY'\ndef g(a): return a\n")
+    session.configure({"context": ["openFiles"]})
+    session.change(URI, 2, [Change("    # helper_of_a helps\n", (1, 0), (1, 0))])
+    backend = scripted(session, lambda request: fills("return a", "return a"))
+    await fill(session, HOLES)
+    (request,) = backend.requests
+    assert ["12345" in snippet.text for snippet in request.snippets] == [True]
+    assert request.limits.snippet_share > 0
+    assert "CANARY" not in repr(request)
+
+
+async def test_earlier_cells_of_a_notebook_are_read_but_not_written(session: Session) -> None:
+    cells = [Cell(f"vscode-notebook-cell:/code/a.ipynb#{name}") for name in "abc"]
+    for cell, text in zip(cells, ("price = 12345\n", "tax = 19\n", TWO), strict=True):
+        session.open(cell.uri, 1, "python", text)
+    session.notebooks.opened("file:///code/a.ipynb", cells)
+    backend = scripted(session, lambda request: fills("return price", "return tax"))
+    filling = await fill(session, Task(uri=cells[2].uri, kind="holes"))
+    assert backend.requests[0].prefix == "price = 12345\n\ntax = 19\n\ndef f(a):\n    "
+    assert [hole.span.start for hole in filling.holes] == [Point(1, 4), Point(5, 4)]
+
+
+async def test_the_editors_indentation(session: Session) -> None:
+    session.open(URI, 1, "python", "def f(a): ...\n")
+    scripted(session, lambda request: "if a:\n    return a" if "\n\t" not in request.prefix else "if a:\n\t\treturn a")
+    for style, text in ((Style(2), "\n  if a:\n    return a"), (Style(4, insert_spaces=False), "\n\tif a:\n\t\treturn a")):
+        (hole,) = (await fill(session, Task(uri=URI, kind="holes", style=style))).holes
+        assert hole.text == text
+
+
+def test_an_indentation_that_the_block_does_not_have_is_not_mixed_in() -> None:
+    snapshot = opened(URI, 1, "python", TWO)
+    candidate = refit(snapshot, of_markers(snapshot)[0], said("if a:\n        return a"), Style(4, insert_spaces=False))
+    assert candidate is not None
+    assert candidate.text == "if a:\n        return a"
+
+
+def test_white_space_in_locked_text_stays() -> None:
+    snapshot = opened(URI, 1, "python", 'x = """a  \nb"""\n')
+    (opening,) = of_selection(snapshot, Span(Point(0, 0), Point(1, 4)))
+    candidate = refit(snapshot, structs.replace(opening, locked=((4, 15),)), said('y = """a  \nb"""'))
+    assert candidate is not None
+    assert candidate.text == 'y = """a  \nb"""'
+
+
+async def test_a_long_wait_shows_progress(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlsp.infilling.work._TICK_SECONDS", 0.01)
+
+    async def script(request: InfillRequest) -> Any:
+        await asyncio.sleep(0.1)
+        return fills("return a", "return a")
+
+    scripted(session, script)
+    session.configure({"infillDeadlineMs": 300})
+    heard: list[float] = []
+    await fill(session, HOLES, lambda share, message: heard.append(share))
+    assert len(heard) > 3
+    assert heard == sorted(heard)
+    assert 0.1 < heard[-1] <= 0.55
+    count = len(heard)
+    await asyncio.sleep(0.03)
+    assert len(heard) == count, "it ends with the wait"
+
+
+async def test_texts_that_were_cut_short_are_written_again_or_it_is_said(session: Session) -> None:
+    late = structs.replace(fills("x = a", "return a"), finish="deadline")
+    scripted(session, lambda request: late if len(request.holes) == 2 else fills("y = a\n    return y"))
+    filling = await fill(session, HOLES)
+    assert [hole.text for hole in filling.holes] == ["y = a\n    return y"] * 2
+    assert filling.message == ""
+    scripted(session, lambda request: late if len(request.holes) == 2 else fills("("))
+    filling = await fill(session, HOLES)
+    assert [hole.text for hole in filling.holes] == ["x = a", "return a"]
+    assert filling.message == sentence("hasty")

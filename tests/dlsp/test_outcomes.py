@@ -262,3 +262,14 @@ def test_kept_share(text: str, there: str, kept: tuple[float, float]) -> None:
 
 def test_sizes_are_coarse() -> None:
     assert [size_bucket(lines) for lines in (0, 1, 200, 201, 1001, 20_000)] == ["", "small", "small", "medium", "large", "huge"]
+
+
+def test_what_was_accepted_is_looked_for_where_the_document_still_is() -> None:
+    desk = Desk("a = 1\n" * 80 + "x = ")
+    desk.show("value", 80, 4)
+    assert desk.insert(80, 4, "value") == "accepted"
+    desk.edit(Change("", (0, 0), (80, 9)))
+    desk.edit(Change("y", (0, 0), (0, 0)), wait=40.0)
+    assert desk.events[-1].event == "retained"
+    assert desk.events[-1].characters == 0
+    assert kept_share(opened(URI, 1, "python", "y"), Point(80, 4), "value") == 0.0

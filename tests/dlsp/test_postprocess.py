@@ -10,6 +10,7 @@ import pytest
 
 from dlsp import syntax
 from dlsp.documents import Point, Snapshot, Span, advance, opened
+from dlsp.postprocess import chain
 from dlsp.postprocess.brackets import brackets, closing, unmatched
 from dlsp.postprocess.chain import FILTERS, polish
 from dlsp.postprocess.draft import LONGEST_LINE, Draft, Style, Wanted, draft_for
@@ -84,8 +85,16 @@ def test_surroundings_are_the_nearest_first() -> None:
 def test_shorter_text_keeps_the_pieces_it_consists_of() -> None:
     draft = Draft(text="abcd", pieces=(Piece(text="ab", confidence=0.5), Piece(text="cd", confidence=0.4)))
     assert draft.with_text("abc").pieces == (draft.pieces[0], Piece(text="c", confidence=0.4))
+    assert draft.with_text("bc").pieces == (Piece(text="b", confidence=0.5), Piece(text="c", confidence=0.4))
     assert draft.with_text("xbcd").pieces == ()
+    assert draft.with_text("xbcd").confidence == 1.0
     assert draft.with_text("abcd") is draft
+
+
+def test_shorter_text_is_as_sure_as_its_own_tokens_but_not_more_than_calibration_allows() -> None:
+    pieces = (Piece(text="ab", confidence=0.5), Piece(text="cd", confidence=0.4))
+    assert Draft(text="abcd", confidence=0.2, pieces=pieces).with_text("ab").confidence == pytest.approx(0.5)
+    assert Draft(text="abcd", confidence=0.1, pieces=pieces).with_text("ab").confidence == pytest.approx(0.25)
 
 
 def test_a_rest_is_kept_while_the_text_before_it_ends_as_it_did() -> None:
@@ -138,7 +147,33 @@ def test_brackets_in_strings_do_not_count() -> None:
     assert brackets('f(\'(\', "[\\"" + x)') == [(1, "("), (16, ")")]
     assert brackets("don't\n(") == [(6, "(")]
     assert unmatched(brackets("a) + (b")) == ([1], [5])
+    assert brackets("1'000 + f(&'a str, don't") == [(9, "(")]
+    assert brackets("rb'(' in Set<'(' | 'b'>") == []
+
+
+def test_a_bracket_is_closed_by_its_own_kind() -> None:
+    assert unmatched(brackets("{ f( }")) == ([], [3])
+    assert unmatched(brackets("f( ] )")) == ([3], [])
+    assert unmatched(brackets("[(}{)]")) == ([2], [3])
     assert closing("f(a, [b, {c}") == "])"
+
+
+@pytest.mark.parametrize(
+    ("at", "cut", "expected"),
+    [
+        ("f(|)", "x)", ("x)", 1, "")),
+        ("f(|)", "x", ("x", 0, "")),
+        ("f(|b)", "a, b)", ("a, b)", 2, "")),
+        ("f(|b)", "a", ("", 0, "syntax")),
+    ],
+)
+def test_what_a_text_was_to_replace_is_not_deleted_when_the_text_is_cut(
+    at: str, cut: str, expected: tuple[str, int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "FILTERS", (lambda draft: draft.with_text(cut),))
+    draft = draft_of({"at": at, "text": f"{cut}, b);"})
+    draft = chain.polish(msgspec.structs.replace(draft, replaces=len(draft.tail)))
+    assert (draft.text, draft.replaces, draft.reason) == expected
 
 
 class Grammar:

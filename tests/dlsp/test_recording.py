@@ -92,6 +92,17 @@ async def test_both_directions_pass_unchanged_and_are_noted(tap: Tap, tmp_path: 
     assert times == sorted(times)
 
 
+async def test_a_message_nested_too_deeply_is_passed_on_and_not_recorded(tap: Tap, tmp_path: Path) -> None:
+    spoken, heard = asyncio.StreamReader(), asyncio.StreamReader()
+    bodies = [b"[" * depth + b"]" * depth for depth in (900, 100_000)]
+    sent = b"".join(b"Content-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies) + framed({"method": "b"})
+    spoken.feed_data(sent)
+    spoken.feed_eof()
+    await asyncio.wait_for(tapped(spoken, tap, heard), 10)
+    assert await heard.read() == sent
+    assert lines(tmp_path / "trace")[-1]["message"] == {"method": "b"}
+
+
 @pytest.mark.parametrize("data", [b"hello\r\n\r\n" + framed({"a": 1}), b"x" * 20_000])
 def test_who_does_not_speak_the_protocol_is_not_recorded(data: bytes) -> None:
     frames = Frames()

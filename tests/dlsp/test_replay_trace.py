@@ -103,6 +103,20 @@ async def test_a_request_that_the_trace_has_not_takes_the_next_answer_of_its_doc
     assert (await replay(lines, Plan(fast=True))).different == ()
 
 
+async def test_a_trace_cannot_say_where_its_text_is_sent(trace: Path) -> None:
+    lines = read(trace)
+    facts = {**lines[0].message, "settings": {"backend": "remote", "remoteUrl": "https://elsewhere.example"}}
+    asked: list[Settings] = []
+
+    def create(settings: Settings) -> Backend:
+        asked.append(settings)
+        return ScriptedBackend("mine")
+
+    await replay([Line(0.0, "trace", facts), *lines[1:]], Plan(fast=True, backend="settings", create_backend=create))
+    assert asked[-1].remote_url == "https://elsewhere.example"
+    assert {settings.backend for settings in asked} == {"local"}
+
+
 async def test_an_own_engine_may_be_asked(trace: Path) -> None:
     asked: list[Settings] = []
 

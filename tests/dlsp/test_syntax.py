@@ -135,6 +135,28 @@ def test_what_makes_the_syntax_worse(language: str, text: str, addition: str, ex
     assert breaks(text, addition, language) is expected
 
 
+def test_an_open_bracket_hides_errors_that_are_not_the_text_s() -> None:
+    document = "def f():\n    x = g(a|\n    y = = 1\n    z z = 2\n    w = 1 1\n"
+    assert breaks(document, ")") is False
+    assert breaks(document, ") b") is True
+
+
+def test_rows_torn_out_of_a_table_tell_nothing() -> None:
+    rows = [f'    "a{number}": {number},\n' for number in range(100)]
+    document = "CODES = {\n" + "".join(rows[:50]) + '    "new": |\n' + "".join(rows[50:]) + "}\n"
+    assert not breaks(document, '"x",')
+
+
+@pytest.mark.parametrize("language", ["javascript", "typescript"])
+def test_members_of_a_class_that_begins_far_above(language: str) -> None:
+    method = "  get one () {\n    return 1;\n  }\n\n"
+    document = "class A {\n" + method * 30 + "  async load (|\n    return 2;\n  }\n\n" + method * 30 + "}\n"
+    assert breaks(document, ") {", language) is False
+    assert breaks(document.replace("async load (|", "async load () {|"), " } =", language) is True
+    snapshot, at = at_bar("class A {\n" + method * 30 + "  load () {\n    |\n  }\n" + method * 30 + "}\n", language)
+    assert block_at(snapshot, at) == BlockFacts(blank_in_body=True, last_line=at.line)
+
+
 def test_errors_are_found_where_they_are() -> None:
     snapshot = opened("file:///code/a.py", 1, "python", "שלום = 1\r\nx = ((1]\r\ny = 2\r\n")
     (span, *_) = error_spans(snapshot)

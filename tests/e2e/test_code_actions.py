@@ -246,3 +246,16 @@ async def test_offers_take_no_time_in_a_long_document() -> None:
         for _ in range(20):
             assert names(await client.ask("textDocument/codeAction", params)) == ["repair"]
         assert (time.process_time() - began) / 20 < 0.02
+
+
+async def test_a_document_that_was_closed_and_opened_again_gets_an_edit_of_its_own() -> None:
+    async with filling_client("y = 3", "a = 1\n") as client:
+        kind = ["refactor.rewrite.dlsp.infill"]
+        (action,) = await offered(client, "a = 1", only=kind)
+        await client.ask("codeAction/resolve", action)
+        client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+        client.show("b = 2\nc\n")
+        (again,) = await offered(client, "b = 2", only=kind)
+        assert again["data"] == action["data"]
+        await client.ask("codeAction/resolve", again)
+        assert [request.suffix for request in client.backend.requests] == ["\n", "\nc\n"]

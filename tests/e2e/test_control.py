@@ -100,7 +100,9 @@ async def test_reset_forgets() -> None:
         await run(client, "dlsp.reset")
         assert await client.texts(0, 12) == ["value"]
         assert len(backend.requests) == 1
+        pace = client.session.pace
         await run(client, "dlsp.reset")
+        assert client.session.pace is not pace
         assert await client.texts(0, 12) == ["value"]
         assert len(backend.requests) == 2
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dlsp.outcomes import Event
 from engine.api import Fill, InfillRequest, InfillResult, Piece
 from engine.errors import HolesApartError
 from lsp_filling import FULL, PLAIN, FillingClient, filling_client, fills
@@ -285,11 +286,19 @@ async def test_an_editor_that_does_not_apply(mode: str, said: str) -> None:
         assert said in params["message"]
 
 
-async def test_an_editor_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_editor_that_never_answers_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("dlsp.features.infill.APPLY_SECONDS", 0.05)
     async with filling_client("result = 1", CODE) as client:
         client.applying = "silent"
         assert (await client.run_command("dlsp.infill", ranges=[client.selection("result = 0")]))["reason"] == "not_applied"
+        # Its answer comes at last, which is no fault of anybody's.
+        (asked,) = [message for message in client.messages if message.get("method") == "workspace/applyEdit"]
+        caplog.clear()
+        client.send({"jsonrpc": "2.0", "id": asked["id"], "result": {"applied": True}})
+        assert await client.texts(0, 0, kind=1) is not None
+        assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 # Refusals
@@ -396,3 +405,44 @@ async def test_a_preview_does_not_disturb_a_command() -> None:
         assert client.backend.running == 1
         client.cancel(request)
         await client.answer(request)
+
+
+async def test_an_untitled_document_is_filled_like_any_other() -> None:
+    async with filling_client("result = 1", CODE, uri="untitled:Untitled-1") as client:
+        assert (await client.run_command("dlsp.infill", ranges=[client.selection("result = 0")]))["applied"]
+        assert client.applied[0]["edit"]["documentChanges"][0]["textDocument"] == {"uri": "untitled:Untitled-1", "version": 1}
+        (request,) = client.backend.requests
+        assert request.path == ""
+
+
+async def test_the_indentation_that_the_client_tells() -> None:
+    text = "def f(a): ...\n"
+    async with filling_client("return a", text) as client:
+        await client.run_command("dlsp.fillHoles", formattingOptions={"tabSize": 2, "insertSpaces": True, "trimTrailingWhitespace": True})
+        assert client.editor.text == "def f(a):\n  return a\n"
+
+
+async def test_what_came_of_it_is_written_down() -> None:
+    async with filling_client("result = 1", CODE) as client:
+        events: list[Event] = []
+        client.session.ledger.sink = events.append
+        area = client.selection("result = 0")
+        await client.ask("dlsp/infill", {"uri": URI, "ranges": [area]})
+        await client.run_command("dlsp.infill", ranges=[area])
+        client.backend.script = lambda request: ""
+        await client.run_command("dlsp.refine", ranges=[client.selection("result = 1")])
+        assert [(event.event, event.kind, event.language, event.reason) for event in events] == [
+            ("latency", "command", "python", ""),
+            ("latency", "command", "python", ""),
+            ("empty", "command", "python", "empty_output"),
+        ]
+        assert [list(event.stages) for event in events] == [["command.infill"], ["command.infill"], []]
+
+
+async def test_the_cancel_command_ends_a_preview_of_its_document() -> None:
+    async with filling_client(never, CODE) as client:
+        request = client.request("dlsp/infill", {"uri": URI, "ranges": [client.selection("result = 0")]})
+        await client.until(lambda: client.backend.running, "request")
+        assert await client.ask("workspace/executeCommand", {"command": "dlsp.cancel", "arguments": [{"uri": URI}]}) == {"cancelled": 1}
+        assert (await client.result(request))["reason"] == "cancelled"
+        await idle(client)

@@ -107,3 +107,23 @@ async def test_changes_that_change_nothing_or_make_no_sense_do_no_harm() -> None
             textContent=[{"document": {"uri": "x:y", "version": 1}, "changes": []}],
         )
         assert await client.texts(0, 8, uri=uri("b")) == ["price"]
+
+
+async def test_a_cell_whose_language_changed_is_closed_and_opened_in_one_message() -> None:
+    async with notebook() as client:
+        new = {"array": {"start": 2, "deleteCount": 1, "cells": [cell("b")]}, "didOpen": [document("b", "total = ", "lua")]}
+        change(client, structure={**new, "didClose": [{"uri": uri("b")}]})
+        assert await client.texts(0, 8, uri=uri("b")) == ["price"]
+        assert client.session.documents[uri("b")].snapshot.language == "lua"
+
+
+async def test_cells_of_an_excluded_notebook_are_excluded_whatever_they_are_called() -> None:
+    async with memory_client(ScriptedBackend("price")) as client:
+        await client.initialize(options={"debounceMs": 0, "exclude": ["private.ipynb"]}, capabilities=ABLE)
+        book = {"uri": "file:///code/private.ipynb", "notebookType": "jupyter-notebook", "version": 1}
+        texts = [{**document("a", "price = 12345\n"), "uri": "cell:1"}, {**document("b", "total = "), "uri": "cell:2"}]
+        cells = [{"kind": 2, "document": text["uri"]} for text in texts]
+        client.notify("notebookDocument/didOpen", {"notebookDocument": {**book, "cells": cells}, "cellTextDocuments": texts})
+        await client.ready()
+        assert await client.texts(0, 8, uri="cell:2") == []
+        assert client.reason == "excluded_file"

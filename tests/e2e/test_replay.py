@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dlsp.documents import Snapshot, from_column
 from dlsp.suggestions import KEPT_A_DOCUMENT
 from engine.api import InfillRequest
 from engine.errors import HostError, LoadingError
@@ -49,7 +51,7 @@ class Editor:
 
 def script_of(rng: random.Random) -> Any:
     async def script(request: InfillRequest) -> Any:
-        await asyncio.sleep(rng.choice([0, 0, 0.001, 0.01, 0.3]))
+        await asyncio.sleep(rng.choice([0, 0, 0, 0, 0, 0.001, 0.01, 0.3]))
         return rng.choice(
             ["value", "a", "value(b)", "a\n    b", "", HostError("Gone."), LoadingError("Later."), ValueError("bug"), fill("b", 0.1)]
         )
@@ -69,6 +71,17 @@ def random_change(rng: random.Random, editor: Editor) -> dict[str, Any]:
     editor.replace(start, end, text)
     area = {"start": dict(zip(("line", "character"), begins, strict=True)), "end": dict(zip(("line", "character"), ends, strict=True))}
     return {"range": area, "text": text}
+
+
+def typed(rng: random.Random, client: MemoryClient, editor: Editor, version: int) -> int:
+    """A character is typed at the end of a line, and the editor asks what follows."""
+    places = editor.places()
+    ends = [place for place, after in zip(places, [*places[1:], (0, -1, 0)], strict=True) if place[1] != after[1]]
+    unit, line, character = rng.choice(ends)
+    letter = rng.choice(["v", "a", "=", " ", "é"])
+    editor.replace(unit, unit, letter)
+    client.insert(line, character, letter, version=version)
+    return client.ghost(line, character + 1, kind=rng.choice([1, 2, 2]))
 
 
 def random_request(rng: random.Random, client: MemoryClient, editor: Editor) -> int:
@@ -112,6 +125,41 @@ def resident_mb() -> float:
     return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else 0.0
 
 
+class Offsets:
+    """Watches that whatever is offered continues what stands before it, in one of the latest versions of the document."""
+
+    def __init__(self, client: MemoryClient) -> None:
+        self.offered = 0
+        self.wrong: list[Any] = []
+        self._versions: deque[Snapshot] = deque(maxlen=20)
+        self._client = client
+        self._take, self._change = client._take, client.session.change
+        client._take, client.session.change = self.take, self.change  # type: ignore[method-assign]
+
+    def change(self, *args: Any) -> None:
+        self._change(*args)
+        self._versions.append(self._client.session.documents[URI].snapshot)
+
+    def take(self, message: dict[str, Any]) -> None:
+        self._take(message)
+        result = message.get("result")
+        for item in result.get("items", []) if isinstance(result, dict) else []:
+            edit = item.get("textEdit") or {"range": item["range"], "newText": item["insertText"]}
+            self.offered += 1
+            if not any(continues(version, edit) for version in self._versions):
+                self.wrong.append(edit)
+
+
+def continues(snapshot: Snapshot, edit: dict[str, Any]) -> bool:
+    """Whether an edit is at a place that is there, and what the model said then stands there, or the first line of it."""
+    start, end = (snapshot.point((edit["range"][e]["line"], edit["range"][e]["character"]), "utf-16") for e in ("start", "end"))
+    exact = [{"line": p.line, "character": from_column(snapshot.line(p.line), p.column, "utf-16")} for p in (start, end)]
+    if exact != [edit["range"]["start"], edit["range"]["end"]] or start.line != end.line:
+        return False
+    after = snapshot.before(start, 100) + edit["newText"].replace("\r\n", "\n").replace("\r", "\n")
+    return after.rstrip().endswith(("value", "a", "b", "value(b", "value(b)"))
+
+
 @pytest.mark.parametrize(("seed", "messages"), [(1, 10_000), (2, 2_000)])
 async def test_random_messages(seed: int, messages: int) -> None:
     rng = random.Random(seed)
@@ -120,7 +168,7 @@ async def test_random_messages(seed: int, messages: int) -> None:
         await client.initialize(options={"debounceMs": 1, "minConfidence": 0.5})
         client.open(editor.text)
         await client.ready()
-        at_rest = kept_by(client)
+        offsets, at_rest = Offsets(client), kept_by(client)
         halfway, codes = 0.0, set[int]()
         while client.sent < messages:
             if not halfway and client.sent > messages / 2:
@@ -128,13 +176,19 @@ async def test_random_messages(seed: int, messages: int) -> None:
                 client.messages.clear()
                 halfway = resident_mb()
             deed = rng.random()
-            if deed < 0.45:
+            if deed < 0.35:
                 version += 1
                 client.change(*(random_change(rng, editor) for _ in range(rng.choice([1, 1, 1, 2, 4]))), version=version)
                 if len(editor.units) > 1200:
                     version += 1
                     editor.units = b""
                     client.change({"text": ""}, version=version)
+            elif deed < 0.6:
+                version += 1
+                requests.append(typed(rng, client, editor, version))
+                if rng.random() < 0.25:
+                    # Now and then somebody looks at what they get.
+                    await asyncio.wait({client._waiting[requests[-1]]}, timeout=0.03)
             elif deed < 0.85 or not requests:
                 requests.append(random_request(rng, client, editor))
             else:
@@ -146,6 +200,8 @@ async def test_random_messages(seed: int, messages: int) -> None:
         assert client.session.documents[URI].snapshot.text == editor.text
         await client.ask("shutdown")
         assert {request: client.answers[request] for request in requests} == dict.fromkeys(requests, 1)
+        assert offsets.wrong == []
+        assert offsets.offered > messages / 100
         assert codes | codes_in(client) <= {-32800, -32602}
         assert client.said("window/showMessage") == []
         reasons = {status["reason"] for status in client.statuses}

@@ -54,6 +54,11 @@ EXCLUDED = {
     "test_main_secrets/secrets.py": "sibling",
     "pem_inside.py": "private_key",
     "unwanted.py": "setting",
+    "listed.py": "git_info_exclude",
+    "shut/reopened.py": "negation_below_an_excluded_folder",
+    "caf\u00e9.py": "beyond_ascii",
+    "with space.py": "blank",
+    "tree/listed_there.py": "list_of_a_nested_repository",
 }
 """Files that are excluded, and the name of their canary."""
 ORDINARY = {"near.py": "near", "beside.py": "beside"}
@@ -63,11 +68,16 @@ def write(root: Path) -> None:
     """A workspace with a canary in every kind of excluded file."""
     ignores = {
         ".gitignore": "ignored.py\nhidden_module.py\n",
-        ".dlspignore": "private/\n",
+        ".dlspignore": "\ufeffprivate/\nshut/\ncaf\u00e9.py\nwith space.py\n[z-a\n",
         "pkg/.gitignore": "inner.py\n",
+        "shut/.gitignore": "!reopened.py\n",
+        ".git/info/exclude": "listed.py\n",
+        "tree/.git/info/exclude": "listed_there.py\n",
     }
     files = {name: body(canary) for name, canary in {**EXCLUDED, **ORDINARY}.items()} | ignores | {"main.py": MAIN}
     files["pem_inside.py"] += "KEY = '''-----BEGIN EC PRIVATE KEY-----\nabc'''\n"
+    for folder in ("", "tree/"):
+        (root / folder / ".git" / "info").mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -126,6 +136,12 @@ def documents(root: Path) -> tuple[Snapshot, ...]:
     return (
         *(opened(uri(root, name), 1, "python", (root / name).read_text()) for name in names),
         opened("untitled:.env", 1, "python", body("untitled")),
+        opened(f"untitled:{root.as_posix()}/private/new.py", 1, "python", body("untitled")),
+        opened(f"git:{root.as_posix()}/ignored.py?ref=main", 1, "python", body("gitignored")),
+        opened(f"file://{root.as_posix()}/pkg/../private/deep/nested.py", 1, "python", body("dlspignored_folder")),
+        opened(f"file://{root.as_posix()}/%69gnored.py", 1, "python", body("gitignored")),
+        opened(f"file://{root.as_posix()}//ignored.py", 1, "python", body("gitignored")),
+        opened(f"some-cell:{root.as_posix()}/private/n.ipynb#c2", 1, "python", body("cell")),
         opened("vscode-notebook-cell:" + (root / "private" / "n.ipynb").as_posix() + "#c1", 1, "python", body("cell")),
     )
 
@@ -187,9 +203,29 @@ async def test_a_file_excluded_while_it_is_open_vanishes_from_everything(tmp_pat
     assert workspace.text(late.uri) == ""
 
 
+async def test_files_that_move_take_their_exclusion_along(tmp_path: Path, index) -> None:
+    """Renamed into an excluded folder, out of one, and a link that leads elsewhere now; told and not told."""
+    workspace, _ = index
+    (tmp_path / "private" / "near.py").write_text((tmp_path / "near.py").read_text())
+    (tmp_path / "near.py").unlink()
+    (tmp_path / "near.py").symlink_to(tmp_path / "private" / "near.py")
+    for told in (False, True):
+        if told:
+            workspace.files_changed([uri(tmp_path, "near.py"), uri(tmp_path, "private/near.py")])
+            await workspace.settled()
+        for source, _ in SOURCES:
+            assert "near" not in canaries(await ask(tmp_path, index, source)), (source, told)
+    assert workspace.text(uri(tmp_path, "near.py")) == ""
+    (tmp_path / "ignored.py").rename(tmp_path / "beside2.py")
+    workspace.files_changed([uri(tmp_path, "ignored.py"), uri(tmp_path, "beside2.py")])
+    await workspace.settled()
+    assert "gitignored" in workspace.text(uri(tmp_path, "beside2.py")), "it is an ordinary file now"
+
+
 async def test_earlier_cells_of_an_excluded_notebook(tmp_path: Path, index) -> None:
-    cell = documents(tmp_path)[-1]
-    assert canaries(await ask(tmp_path, index, "openFiles", cells=(cell,))) == set()
+    cells = tuple(document for document in documents(tmp_path) if "n.ipynb" in document.uri)
+    assert len(cells) == 2
+    assert canaries(await ask(tmp_path, index, "openFiles", cells=cells)) == set()
 
 
 async def type_and_ask(client: MemoryClient, root: Path) -> None:

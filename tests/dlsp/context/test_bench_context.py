@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from dlsp.cli.bench_context import Place, Plan, source_sets, workspaces
@@ -70,6 +73,10 @@ def test_a_package_becomes_a_workspace_and_every_set_is_asked() -> None:
     assert [label for label, _ in report.rows] == ["none", "definitions", "openFiles", "all"]
     assert report.data["results"]["definitions"]["against_none"]["gained"] == 2
     assert report.data["results"]["none"]["against_none"] is None
+    assert report.data["results"]["none"]["against_all"]["lost"] == 2
+    assert report.data["results"]["definitions"]["against_all"]["discordant"] == 0
+    assert report.data["results"]["all"]["against_all"] is None
+    assert {request.limits.prompt_tokens for request in oracle.requests} == {1024}
 
 
 def test_the_truth_is_not_in_the_index() -> None:
@@ -78,6 +85,15 @@ def test_the_truth_is_not_in_the_index() -> None:
     with workspaces(files, Plan(share=0.5, prompt_tokens=1024)) as make:
         made = make(Place("p", "a.py", "python", "def known(", "\n"), source_sets([])["all"])
         assert "secret_word" not in str(made.request)
+
+
+def test_ignore_files_above_the_temporary_folder_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("*\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with workspaces(FILES, Plan(share=0.25, prompt_tokens=1024)) as make:
+        made = make(Place("box", CASE.path, CASE.language, CASE.prefix, CASE.suffix), ("definitions",))
+    assert made.snippets == {"definitions": 1}
 
 
 def test_a_path_that_leads_out_is_refused() -> None:

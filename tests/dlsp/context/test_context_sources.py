@@ -290,3 +290,27 @@ def test_the_cost_does_not_grow_with_the_document(size: int) -> None:
         gather(spot(snapshot, Point(size // 2 + number, 12)))
     # 5 ms each on a quiet machine would be far too much; the bound leaves room for a busy one.
     assert time.process_time() - began < 0.25
+
+
+async def test_an_open_sibling_is_a_sibling_where_open_files_are_not_asked(workspace) -> None:
+    text = "def handler(request, response):\n    response."
+    uri = workspace.uri("pkg/other.py")
+    other = document(workspace.index.text(uri), uri)
+
+    def sources(*names: str) -> list[tuple[str, str]]:
+        settings = msgspec.convert({"context": names}, Settings)
+        main = document(text, workspace.uri("pkg/main.py"))
+        found = gather(spot(main, end_of(text), workspace=workspace.index, open=(other,), settings=settings))
+        assert found.kept is not None
+        return [(candidate.source, candidate.uri) for candidate in found.kept.candidates]
+
+    assert ("siblings", uri) in sources("siblings")
+    assert ("siblings", uri) not in sources("siblings", "openFiles")
+    assert ("openFiles", uri) in sources("siblings", "openFiles")
+
+
+async def test_an_endless_line_of_imports_takes_no_time(workspace) -> None:
+    text = "import a" + ", b" * 300_000 + "\n" + FAR + "b."
+    began = time.process_time()
+    gather(spot(document(text, workspace.uri("app.py")), end_of(text), workspace=workspace.index))
+    assert time.process_time() - began < 0.15

@@ -66,8 +66,14 @@ def test_the_ignore_file_of_a_workspace(tmp_path: Path) -> None:
     (tmp_path / ".dlspignore").write_text("private/\n")
     assert exclusions.excludes(private)
     assert not exclusions.excludes((tmp_path / "a.py").as_uri())
-    (tmp_path / ".dlspignore").write_bytes(b"\xff\xff\xff")
+    (tmp_path / ".dlspignore").write_bytes("b.py\n".encode("utf-16"))
     assert exclusions.excludes((tmp_path / "a.py").as_uri())
+    (tmp_path / ".dlspignore").write_bytes(b"\xef\xbb\xbfa.py\n# caf\xe9\n")
+    assert exclusions.excludes((tmp_path / "a.py").as_uri())
+    assert not exclusions.excludes((tmp_path / "b.py").as_uri())
+    (tmp_path / ".dlspignore").unlink()
+    (tmp_path / ".dlspignore").mkdir()
+    assert not exclusions.excludes((tmp_path / "a.py").as_uri())
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,10 @@ def test_the_ignore_file_of_a_workspace(tmp_path: Path) -> None:
         ("file://localhost/a.py", "/a.py"),
         ("vscode-notebook-cell:/n.ipynb#c1", "/n.ipynb"),
         ("untitled:Untitled-1", None),
+        ("file:///code/pkg/../private/./a.py", "/code/private/a.py"),
+        ("file:///code//a.py", "/code/a.py"),
+        ("file:///code/caf%E9.py", "/code/caf\udce9.py"),
+        ("file://[broken/a.py", None),
     ],
 )
 def test_paths(uri: str, path: str | None) -> None:
@@ -183,3 +193,114 @@ def test_the_verdict_is_explained(tmp_path: Path) -> None:
 )
 def test_private_keys_are_told_by_their_first_line(text: str, found: bool) -> None:
     assert holds_private_key(["x = 1\n", text]) is found
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file://[::1/x.py",
+        "file:///a%00b.py",
+        "file:",
+        "file:///",
+        "",
+        ":",
+        "untitled:",
+        "file:///c%3A%5Ca.py",
+        "http://[",
+        "file:///" + "a/" * 3000,
+    ],
+)
+def test_no_uri_is_too_strange(uri: str, tmp_path: Path) -> None:
+    exclusions = Exclusions(["x"], [tmp_path])
+    assert isinstance(exclusions.excludes(uri), bool)
+    assert exclusions.explain(uri)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "private/a.py",
+        "pkg/../private/a.py",
+        "pkg/%2E%2E/private/a.py",
+        "%70rivate/a.py",
+        "private//a.py",
+        "./private/a.py",
+        "PRIVATE/../private/a.py",
+    ],
+)
+def test_however_the_uri_is_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("private/\n")
+    for scheme in ("file://", "untitled:", "vscode-notebook-cell:", "some-other-cell:"):
+        assert Exclusions((), [tmp_path]).excludes(f"{scheme}{tmp_path.as_posix()}/{name}"), scheme
+    assert not Exclusions((), [tmp_path]).excludes((tmp_path / "public" / "a.py").as_uri())
+
+
+def test_below_an_excluded_folder_nothing_is_let_in(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / ".gitignore").write_text("private/\n")
+    (tmp_path / "private" / ".gitignore").write_text("!*\n")
+    assert Exclusions((), [tmp_path]).excludes((tmp_path / "private" / "a.py").as_uri())
+    (tmp_path / ".dlspignore").write_text("!private/\n")
+    assert not Exclusions((), [tmp_path]).excludes((tmp_path / "private" / "a.py").as_uri())
+
+
+def test_a_file_without_a_workspace_has_the_ignore_files_of_its_repository(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("/pkg/private.py\n")
+    (tmp_path / ".dlspignore").write_text("mine.py\n")
+    (tmp_path / "pkg").mkdir()
+    for roots in ((), [tmp_path / "elsewhere"], [tmp_path / "pkg"]):
+        exclusions = Exclusions((), roots)
+        assert exclusions.excludes((tmp_path / "pkg" / "private.py").as_uri())
+        assert exclusions.excludes((tmp_path / "pkg" / "mine.py").as_uri())
+        assert not exclusions.excludes((tmp_path / "pkg" / "a.py").as_uri())
+
+
+def test_a_repository_within_the_workspace_has_its_own_list(tmp_path: Path) -> None:
+    (tmp_path / "one" / ".git" / "info").mkdir(parents=True)
+    (tmp_path / "one" / ".git" / "info" / "exclude").write_text("mine.py\n")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "one" / ".git" / "worktrees" / "tree").mkdir(parents=True)
+    (tmp_path / "one" / ".git" / "worktrees" / "tree" / "commondir").write_text("../..\n")
+    (tmp_path / "tree" / ".git").write_text(f"gitdir: {tmp_path}/one/.git/worktrees/tree\n")
+    exclusions = Exclusions((), [tmp_path])
+    assert exclusions.excludes((tmp_path / "one" / "mine.py").as_uri())
+    assert exclusions.excludes((tmp_path / "tree" / "deep" / "mine.py").as_uri())
+    assert not exclusions.excludes((tmp_path / "mine.py").as_uri())
+
+
+def test_of_nested_workspace_folders_the_outer_one_counts(tmp_path: Path) -> None:
+    (tmp_path / ".dlspignore").write_text("inner/a.py\n")
+    for roots in ([tmp_path, tmp_path / "inner"], [tmp_path / "inner", tmp_path]):
+        assert Exclusions((), roots).excludes((tmp_path / "inner" / "a.py").as_uri())
+
+
+def test_a_workspace_in_a_folder_with_a_secrets_name() -> None:
+    exclusions = Exclusions((), [Path("/home/me/secrets/project")])
+    assert not exclusions.excludes("file:///home/me/secrets/project/a.py")
+    assert exclusions.excludes("file:///home/me/secrets/project/secrets/a.py")
+    assert exclusions.excludes("file:///home/me/secrets/a.py")
+    assert Exclusions((), [Path("/home/me/.ssh")]).excludes("file:///home/me/.ssh/config")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".docker/config.json",
+        "deep/.docker/config.json",
+        "prod.tfvars.json",
+        "terraform.tfstate.backup",
+        "AuthKey.p8",
+        "x.keytab",
+        "gcp_credentials.json",
+    ],
+)
+def test_still_more_names_of_secrets(name: str) -> None:
+    assert Exclusions().excludes(f"file:///home/me/code/{name}")
+    assert Exclusions((), [Path("/home/me/code")]).excludes(f"file:///home/me/code/{name}")
+
+
+def test_a_pattern_without_effect_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    Exclusions(["[z", "*.sql", "# why"])
+    assert "'[z'" in caplog.text
+    assert caplog.text.count("not valid") == 1

@@ -41,7 +41,9 @@ def test_only_the_name_of_a_file_outside_the_workspace() -> None:
 def test_a_budget_cuts_at_line_starts_and_keeps_what_is_near() -> None:
     text = "".join(f"line {number}\n" for number in range(1000))
     request = request_at(text, Point(500, 3), Settings(prompt_tokens=50))
-    assert len(request.prefix) + len(request.suffix) <= 50 * CHARACTERS_A_TOKEN
+    assert len(request.prefix) <= 0.7 * 50 * CHARACTERS_A_TOKEN
+    # A model that reads as much after the cursor as before it gets its half.
+    assert 0.5 * 50 * CHARACTERS_A_TOKEN < len(request.suffix) <= 0.7 * 50 * CHARACTERS_A_TOKEN
     assert request.prefix.endswith("line 499\nlin")
     assert request.prefix.startswith("line 4")
     assert request.suffix.startswith("e 500\nline 501\n")

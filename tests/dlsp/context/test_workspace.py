@@ -154,6 +154,7 @@ async def test_what_becomes_excluded_is_gone_at_once(tmp_path: Path) -> None:
         assert not workspace.definitions("one", uri)
         assert workspace.text(uri) == ""
         workspace.exclusions_changed()
+        await workspace.settled()
         assert len(workspace) == 1
         (tmp_path / ".dlspignore").unlink()
         workspace.exclusions_changed()
@@ -226,3 +227,76 @@ async def test_closing_stops_everything(tmp_path: Path) -> None:
     assert len(workspace) == 0
     assert len([task for task in asyncio.all_tasks() if not task.done()]) == 1
     assert os.listdir(tmp_path) == ["a.py"]
+
+
+async def test_a_file_that_nobody_can_make_sense_of_costs_only_itself(tmp_path: Path, monkeypatch, caplog) -> None:
+    real = workspaces.scan
+
+    def scan(language: str, lines: list[str]):
+        if "poison" in lines[0]:
+            raise RuntimeError("poison")
+        return real(language, lines)
+
+    monkeypatch.setattr(workspaces, "scan", scan)
+    async with index(tmp_path, {"a.py": "def one(): ...\n"}) as workspace:
+        bad, good = write(tmp_path, "bad.py", "poison = 1\n"), write(tmp_path, "good.py", "def two(): ...\n")
+        for uri in (bad, good):
+            workspace.files_changed([uri])
+            await asyncio.wait_for(workspace.settled(), 5)
+        assert workspace.definitions("two", good)
+        assert workspace.definitions("one", good)
+    assert "RuntimeError" in caplog.text
+    assert "poison" not in caplog.text
+
+
+async def test_thousands_of_changes_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    async with index(tmp_path, {}) as workspace:
+        sizes = []
+        real = workspace._read
+        monkeypatch.setattr(workspace, "_read", lambda uris: sizes.append(len(uris)) or real(uris))
+        uris = [write(tmp_path, f"m{number}.py", f"def f{number}(): ...\n") for number in range(100)]
+        workspace.files_changed(uris)
+        await workspace.settled()
+        assert len(workspace) == 100
+        assert max(sizes) <= 32
+
+
+async def test_a_folder_that_was_renamed_is_found_out_even_if_nobody_tells(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(workspaces, "WATCHED_SECONDS", 0.0)
+    async with index(tmp_path, {"old/a.py": "def one(): ...\n", ".gitignore": "private/\n"}) as workspace:
+        (tmp_path / "old").rename(tmp_path / "private")
+        workspace.definitions("one", tmp_path.as_uri())
+        async with asyncio.timeout(5):
+            while workspace.definitions("one", tmp_path.as_uri()):
+                await asyncio.sleep(0.01)
+        assert len(workspace) == 0
+
+
+async def test_definitions_weigh_as_well(tmp_path: Path, monkeypatch) -> None:
+    """A file of headers that are never closed has the same lines in many definitions."""
+    monkeypatch.setattr(workspaces, "MOST_BYTES", 100_000)
+    files = {f"m{number}.py": "".join(f"def f{number}_{n}(a,\n" for n in range(100)) for number in range(20)}
+    async with index(tmp_path, files) as workspace:
+        assert 1 <= len(workspace) <= 8
+        for uri in list(workspace._files):
+            workspace._drop(uri)
+        assert workspace._bytes == 0
+        assert not workspace._names
+
+
+async def test_of_a_folder_with_too_many_files_some_are_taken(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("dlsp.context.workspace_files._MOST_ENTRIES", 10)
+    async with index(tmp_path, {f"m{number}.py": "x = 1\n" for number in range(40)}) as workspace:
+        assert len(workspace) == 10
+
+
+async def test_a_byte_order_mark_hides_no_definition(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfdef one(): ...\n")
+    async with index(tmp_path, {}) as workspace:
+        assert [d.text for d in workspace.definitions("one", tmp_path.as_uri())] == ["def one(): ..."]
+
+
+def test_a_long_file_without_definitions_can_be_left_in_the_middle() -> None:
+    for language in ("python", "javascript"):
+        pauses = list(workspaces.scan(language, ["    call(this)"] * 5_000))
+        assert pauses.count(None) == len(pauses) >= 25
