@@ -255,9 +255,9 @@ def best_passage(lines: tuple[str, ...], wanted: frozenset[str]) -> Passage | No
 
     The measure is that of Copilot's neighbouring tabs: Jaccard's index of the names in windows of lines.
     """
-    sets, best, alike = _steps(lines), -1, 0.0
-    for number in range(max(1, len(sets) - 1)):
-        value = likeness(sets[number].union(*sets[number + 1 : number + 2]), wanted) if sets else 0.0
+    best, alike = -1, 0.0
+    for number, names in enumerate(_windows(lines)):
+        value = likeness(names, wanted)
         if value > alike:
             best, alike = number, value
     if best < 0:
@@ -291,10 +291,11 @@ def relative_path(uri: str, roots: Sequence[Path]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _steps(lines: tuple[str, ...]) -> tuple[frozenset[str], ...]:
-    """The names in each run of some lines. A document that nobody changes is looked at once; strings keep their hashes."""
+def _windows(lines: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    """The names in each two neighbouring steps. A document that nobody changes is looked at once; strings keep their hashes."""
     starts = range(0, len(lines), STEP_LINES)
-    return tuple(frozenset(words_of("\n".join(line[:_LONGEST_LINE] for line in lines[n : n + STEP_LINES]))) for n in starts)
+    steps = [frozenset(words_of("\n".join(line[:_LONGEST_LINE] for line in lines[n : n + STEP_LINES]))) for n in starts]
+    return tuple(step.union(*steps[number + 1 : number + 2]) for number, step in enumerate(steps[: max(1, len(steps) - 1)]))
 
 
 @functools.lru_cache(maxsize=64)

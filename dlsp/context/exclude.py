@@ -261,6 +261,7 @@ def is_ignore_file(uri: str) -> bool:
     return path is not None and (path.name in IGNORE_FILES or path.as_posix().endswith("/.git/info/exclude"))
 
 
+@functools.lru_cache(maxsize=4096)
 def path_of(uri: str) -> PurePath | None:
     """The path of a `file:` URI (or of a notebook cell, which lives in a file); None for documents that are not files."""
     try:

@@ -37,6 +37,7 @@ WALK_SECONDS = 300.0
 _MOST_ANSWERS = 8
 _MOST_ALIKE = 4
 _MOST_SIBLINGS = 24
+_MOST_MODULES = 4096
 _BATCH = 32
 _PY_FILES = (".py", "/__init__.py", ".pyi", "/__init__.pyi")
 _JS_FILES = ("", ".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js")
@@ -99,6 +100,7 @@ class Workspace:
         self._changed: dict[str, None] = {}
         self._used: dict[str, float] = {}
         self._bases: dict[PurePath, tuple[str, ...]] = {}
+        self._modules: dict[tuple[str, int, str], str | None] = {}
         self._bytes = 0
         self._stamps = 0
         self._typed = 0.0
@@ -187,18 +189,12 @@ class Workspace:
 
     def module(self, name: str, level: int, uri: str) -> str | None:
         """The file that an import in `uri` means, if it is one of the workspace's. JavaScript's relative modules have level 0."""
-        path = path_of(uri)
-        if path is None:
-            return None
-        if family_of(language_of(path)) == "javascript":
-            return self._file(_joined(path.parent, name), _JS_FILES) if name.startswith(".") else None
-        below = name.replace(".", "/")
-        if level:
-            base = path.parents[level - 1] if level <= len(path.parents) else None
-            return self._file(_joined(base, below), _PY_FILES) if base is not None else None
-        if path.parent not in self._bases:
-            self._bases[path.parent] = self._import_folders(path.parent)
-        return next((found for base in self._bases[path.parent] if (found := self._file(f"{base}/{below}", _PY_FILES))), None)
+        key = (name, level, uri)
+        if key not in self._modules:
+            if len(self._modules) >= _MOST_MODULES:
+                self._modules.clear()
+            self._modules[key] = self._found_module(name, level, uri)
+        return self._modules[key]
 
     def siblings(self, uri: str) -> tuple[str, ...]:
         """Files like this one: what tests it or is tested by it, then those of its folder, the likest names first."""
@@ -345,15 +341,16 @@ class Workspace:
         if self._closed or (self._open.get(uri) is not snapshot and uri in self._dirty):
             return
         passes_on = imports_in(entry.language, lines) if entry.path.endswith(("/__init__.py", "/__init__.pyi")) else ()
-        for known in (uri, self._paths.get(entry.path, "")):
-            self._drop(known)
+        known = self._paths.get(entry.path, "")
+        for each_uri in {uri, known}:
+            self._take_out(each_uri)
         self._stamps += 1
         weight = entry.facts[1] + sum(len(each.text) for all_found in found.values() for each in all_found[:_MOST_ALIKE])
         self._files[uri] = msgspec.structs.replace(entry, stamp=self._stamps, names=tuple(found), reexports=passes_on, weight=weight)
         self._bytes += weight
         self._paths[entry.path] = uri
-        if entry.path.endswith(("/__init__.py", "/__init__.pyi")):
-            self._bases.clear()
+        if known != uri:
+            self._forget_imports()
         for folder in _shelves(entry.path):
             self._folders.setdefault(folder, {})[uri] = None
         name = PurePath(entry.path).name
@@ -406,6 +403,16 @@ class Workspace:
         return True
 
     def _drop(self, uri: str) -> None:
+        """Forget a file; the imports that meant it mean another one, or none."""
+        if uri in self._files:
+            self._take_out(uri)
+            self._forget_imports()
+
+    def _forget_imports(self) -> None:
+        self._bases.clear()
+        self._modules.clear()
+
+    def _take_out(self, uri: str) -> None:
         entry = self._files.pop(uri, None)
         if entry is None:
             return
@@ -424,6 +431,20 @@ class Workspace:
 
     def _file(self, base: str, endings: Sequence[str]) -> str | None:
         return next((uri for ending in endings if (uri := self._paths.get(base + ending))), None)
+
+    def _found_module(self, name: str, level: int, uri: str) -> str | None:
+        path = path_of(uri)
+        if path is None:
+            return None
+        if family_of(language_of(path)) == "javascript":
+            return self._file(_joined(path.parent, name), _JS_FILES) if name.startswith(".") else None
+        below = name.replace(".", "/")
+        if level:
+            base = path.parents[level - 1] if level <= len(path.parents) else None
+            return self._file(_joined(base, below), _PY_FILES) if base is not None else None
+        if path.parent not in self._bases:
+            self._bases[path.parent] = self._import_folders(path.parent)
+        return next((found for base in self._bases[path.parent] if (found := self._file(f"{base}/{below}", _PY_FILES))), None)
 
     def _import_folders(self, folder: PurePath) -> tuple[str, ...]:
         """Where absolute imports may begin: above a file's package, at the workspace's folders and their `src`, beside the file."""

@@ -13,7 +13,7 @@ from engine.api import Fill, Piece
 SURROUNDING_LINES = 12
 LONGEST_LINE = 2000
 """Of longer lines only the characters nearest to the cursor count, and of longer neighbours the first ones."""
-_SAMPLED_LINES = 200
+_SAMPLED_LINES = 60
 _TAB_LANGUAGES = frozenset({"makefile", "go", "go.mod"})
 """Their tools accept or write nothing else, whatever the editor is set to."""
 
