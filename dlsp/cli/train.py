@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dlsp.cli.train_adapt import adapt
+from dlsp.cli.train_adapt import adapt, interruptible
 from dlsp.cli.train_calibrate import calibrate
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the embedded model: corpus, tokenizer, run, export.")
@@ -79,9 +80,13 @@ def run(
     rate: Annotated[float, typer.Option(min=0, help="Multiplies the learning rates; with --start take less than 1.")] = 1.0,
     start: Annotated[Path | None, typer.Option(help="State of another run whose weights a new run begins with.")] = None,
 ) -> None:
-    """Train, or go on with a run that was cut off. Killing it loses at most five minutes."""
+    """Train, or go on with a run that was cut off: give the same command again.
+
+    Ctrl-C and SIGTERM save and end it, with exit status 130; killing it loses at most five minutes.
+    """
     from msgspec.structs import replace
 
+    from engine.runtime.device import place
     from engine.text.tokenizer import Tokenizer
     from engine.train.cuts import Cutter
     from engine.train.presets import configure
@@ -100,12 +105,17 @@ def run(
     changes: dict[str, object] = {name: value for name, value in given.items() if value} | {"layout": layout}
     config = configure(preset, text, **changes, **({"workers": workers} if workers >= 0 else {}))
     config = replace(config, muon_rate=rate * config.muon_rate, adam_rate=rate * config.adam_rate)
+    place(config.device, "auto")  # says at once where there is no such device
     cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)
     trainer = Trainer(config, cutter, work / name)
     if start and not trainer.step:
         trainer.start_from(start)
     typer.echo(f"step {trainer.step}, {trainer.progress:.0%} done; the log is {work / name / 'log.jsonl'}")
-    trainer.run()
+    with interruptible(signal.SIGINT, signal.SIGTERM) as stopped:
+        trainer.run(stopped=stopped)
+    typer.echo(f"step {trainer.step}, {trainer.progress:.0%} done; saved in {trainer.state_path}")
+    if trainer.progress < 1:
+        raise KeyboardInterrupt
 
 
 @train_app.command()

@@ -60,7 +60,7 @@ def adapt(
     """
     from dlsp.cli.bench_options import show_report
     from engine.bench.subject import load
-    from engine.models import checkpoint
+    from engine.models import checkpoint, store
     from engine.train.adapt import AdaptPlan, Watch
     from engine.train.adapt import adapt as train
     from engine.train.adapt_files import gather
@@ -72,6 +72,8 @@ def adapt(
     root = repo.resolve()
     title = model_name(name.removeprefix("adapted/") or root.name)
     base = checkpoint.read(checkpoint.find(model))
+    if store.matching(title):
+        _tell(f"There is a model {title} already; a result that is kept replaces it. Another --name keeps both.")
     paths = source_paths(root)
     sources = gather(root, paths)
     minutes = minutes or usual_minutes(sources.characters)
@@ -190,23 +192,29 @@ def measure(engine: Engine, cases: dict[str, list[Case]], limit_s: float = float
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """While the block runs, the first Ctrl-C only makes the yielded function true; the second one is a KeyboardInterrupt."""
+def interruptible(*signals: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """While the block runs, the first of `signals` (none named: Ctrl-C) only makes the yielded function true; a second one does what
+    it always did."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    usual = signal.getsignal(signal.SIGINT)
+    usual = {number: signal.getsignal(number) for number in signals or (signal.SIGINT,)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, usual)
+        restore()
 
-    signal.signal(signal.SIGINT, note)
+    for number in usual:
+        signal.signal(number, note)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, usual)
+        restore()
 
 
 def _engine_config(model: str, device: str, threads: int) -> Any:

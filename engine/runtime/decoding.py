@@ -62,7 +62,9 @@ def resolve(decoding: Decoding, defaults: InfillDefaults, ids: TokenIds, attenti
         raise RequestError("The schedule speculative needs a model that also reads its canvas left to right.", "Use threshold.")
     kind: ScheduleKind = "threshold" if chosen == "speculative" else chosen
     score = decoding.score or defaults.score or "confidence"
-    own = kind == (defaults.schedule or "threshold") and score == (defaults.score or "confidence")
+    # A model that speculates names the threshold of what it cannot speculate on.
+    named = "threshold" if defaults.schedule == "speculative" else defaults.schedule or "threshold"
+    own = kind == named and score == (defaults.score or "confidence")
     level = decoding.level or (defaults.threshold if own else _THRESHOLDS[score] if kind == "threshold" else _LEVELS[kind])
     if kind == "threshold" and level > 1:
         raise RequestError(f"The level of the schedule threshold is a probability; it is {level:g}.", "Use a number from 0 to 1.")

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from engine.errors import CheckpointError
 from engine.models import checkpoint as checkpoints
@@ -56,7 +57,7 @@ def drafted(adapted: Adapted, name: str, root: Path | None = None) -> Iterator[P
             raw = {key: value for key, value in adapted.base.raw.items() if not key.startswith("_")}
             checkpoints.save(adapted.network, raw | {"name": name}, adapted.base.family, draft, dtype=torch.bfloat16)
             shutil.copyfile(adapted.base.directory / "tokenizer.json", draft / "tokenizer.json")
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise _unwritable(draft, error) from error
         yield draft
     finally:
@@ -109,7 +110,6 @@ def _sweep(staging: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _unwritable(draft: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(
-        f"The model cannot be written to {draft.parent.parent} ({error.strerror or error}).", "Check its permissions and the free space."
-    )
+def _unwritable(draft: Path, error: OSError | SafetensorError) -> CheckpointError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
+    return CheckpointError(f"The model cannot be written to {draft.parent.parent} ({why}).", "Check its permissions and the free space.")

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from queue import Queue
 from typing import Literal
 
 import msgspec
@@ -33,6 +36,11 @@ from engine.train.rows import RowBatch, RowPlan, make_rows, row_loss
 
 Layout = Literal["split", "full", "suffix-first", "causal"]
 """How a window becomes rows: `split` is what ships, the others are what it was compared with (see `rows.py`)."""
+
+
+BATCHES_AHEAD = 4
+LOGGED_STEPS = 20
+"""How many steps a row of the log is the mean of."""
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,28 +122,34 @@ def draw(cutter: Cutter, config: TrainConfig, step: int) -> PackedBatch | RowBat
     return batch_of([cutter.draw(rng) for _ in range(config.batch)], config, rng)
 
 
-def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Iterator[PackedBatch | RowBatch]:
-    """Batches from step `first_step` on, prepared ahead by worker processes or in a thread."""
+def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Generator[PackedBatch | RowBatch]:
+    """Batches from step `first_step` on, prepared ahead by worker processes or in a thread. What goes wrong there is raised here."""
     if config.workers:
-        loader = DataLoader(
+        yield from DataLoader(
             _Steps(cutter, config),
             sampler=_From(first_step),
             batch_size=None,
             num_workers=config.workers,
-            prefetch_factor=4,
+            prefetch_factor=2,  # of a megabyte each: a container often has no more than 64 MB of shared memory for all of them
             multiprocessing_context="fork",  # workers share the corpus with this process instead of reading it again
+            worker_init_fn=_begin_worker,
         )
-        yield from loader
         return
-    queue: Queue[PackedBatch | RowBatch] = Queue(maxsize=4)
+    steps = itertools.count(first_step)
+    ahead = ThreadPoolExecutor(1)
+    try:
+        coming = deque(ahead.submit(draw, cutter, config, step) for step in itertools.islice(steps, BATCHES_AHEAD))
+        while True:
+            coming.append(ahead.submit(draw, cutter, config, next(steps)))
+            yield coming.popleft().result()
+    finally:
+        ahead.shutdown(cancel_futures=True)
 
-    def fill() -> None:
-        for step in itertools.count(first_step):
-            queue.put(draw(cutter, config, step))
 
-    threading.Thread(target=fill, daemon=True).start()
-    while True:
-        yield queue.get()
+def _begin_worker(number: int) -> None:
+    """Away from the signals of the run, which ends its workers itself, and from threads: there is a worker for every core."""
+    os.setsid()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 class _Steps(Dataset):
@@ -206,8 +220,15 @@ class Trainer:
         return self.directory / "state.pt"
 
     def resume(self) -> None:
-        """Continue from `state.pt`."""
-        state = torch.load(self.state_path, weights_only=True, map_location=self.config.device)
+        """Continue from `state.pt`. Raises ConfigError where it is the state of another network."""
+        # Through main memory: AdamW counts its steps there, and would wait for the GPU at every parameter if they came back on it.
+        state = torch.load(self.state_path, weights_only=True, map_location="cpu")
+        theirs = msgspec.json.decode(state["config"], type=TrainConfig)
+        if (theirs.model, theirs.layout) != (self.config.model, self.config.layout):
+            raise ConfigError(
+                f"{self.directory} holds a run of another network ({_shape(theirs)}) than this one ({_shape(self.config)}).",
+                "Give this run another --name, or pass that run's --preset and --layout to go on with it.",
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -258,17 +279,19 @@ class Trainer:
         """How much of the run is done, 0 to 1."""
         return max(self.step / self.config.steps, self.seconds / (60 * self.config.minutes))
 
-    def run(self, until_step: int | None = None) -> None:
-        """Train to the end of the run, or to `until_step`. Safe to kill at any time: at most `checkpoint_minutes` are lost."""
+    def run(self, until_step: int | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Train to the end of the run, to `until_step`, or until `stopped` says so, and save. Safe to kill at any time: at most
+        `checkpoint_minutes` are lost. Raises ConfigError, and saves nothing, where the loss is no number any more."""
         config = self.config
         loss_of: Callable[..., tuple[Tensor, Tensor]] = packed_loss if config.layout == "split" else row_loss
         step_loss = torch.compile(loss_of) if config.compile else loss_of
-        source = batches(self.cutter, config, self.step)
         saved = self.seconds
-        parts_sum, parts_count = torch.zeros(4), 0
-        with (self.directory / "log.jsonl").open("a") as log:
-            while self.progress < 1.0 and self.step != until_step:
-                began = time.monotonic()
+        parts_sum, parts_count = torch.zeros(4, device=config.device), 0
+        with (self.directory / "log.jsonl").open("a") as log, closing(batches(self.cutter, config, self.step)) as source:
+            # A GPU is still computing when a step's commands are given, so the clock runs on from step to step: it catches up wherever
+            # something is waited for.
+            clock = time.monotonic()
+            while self.progress < 1.0 and self.step != until_step and not stopped():
                 factor = rate_factor(self.step, self.progress, config)
                 batch = _to(next(source), config.device)
                 with torch.autocast(torch.device(config.device).type, dtype=torch.bfloat16):
@@ -282,21 +305,36 @@ class Trainer:
                     optimizer.zero_grad(set_to_none=True)
                 self._keep_average()
                 self.step += 1
-                self.seconds += time.monotonic() - began
-                parts_sum += parts.float().cpu()
+                parts_sum += parts.float()
                 parts_count += 1
-                if parts_count == 20:
-                    mean = (parts_sum / parts_count).tolist()
+                mean = (parts_sum / parts_count).tolist() if parts_count == LOGGED_STEPS else None
+                now = time.monotonic()
+                self.seconds, clock = self.seconds + now - clock, now
+                if mean is not None:
+                    if not all(map(math.isfinite, mean)):
+                        raise ConfigError(
+                            f"At step {self.step} the loss is no number any more; {self.state_path} is as it was before.",
+                            "Run it again with a smaller --rate.",
+                        )
                     row = {"step": self.step, "seconds": round(self.seconds, 1), "rate": round(factor, 4)}
                     row |= dict(zip(("prefix", "suffix", "masked", "verify"), (round(m, 4) for m in mean), strict=True))
                     log.write(json.dumps(row) + "\n")
                     log.flush()
-                    parts_sum, parts_count = torch.zeros(4), 0
+                    parts_sum, parts_count = torch.zeros(4, device=config.device), 0
                 if self.seconds - saved >= 60 * config.checkpoint_minutes:
                     self.save()
-                    saved = self.seconds
+                    saved, clock = self.seconds, time.monotonic()
         self.save()
 
 
 def _to(batch: PackedBatch | RowBatch, device: str) -> PackedBatch | RowBatch:
-    return type(batch)(*(getattr(batch, name).to(device, non_blocking=True) for name in batch.__slots__))
+    """The batch on its device; a GPU takes it from pinned memory, so that nobody waits for the copy."""
+    tensors = [getattr(batch, name) for name in batch.__slots__]
+    if torch.device(device).type == "cuda":
+        tensors = [tensor.pin_memory() for tensor in tensors]
+    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+def _shape(config: TrainConfig) -> str:
+    model = config.model
+    return f"{config.layout}, {model.num_layers} layers of width {model.hidden_size}, {model.vocab_size} tokens"

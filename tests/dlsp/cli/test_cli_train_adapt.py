@@ -159,7 +159,9 @@ def test_what_does_not_help_is_not_kept(repository: Path, tiny: Path, capsys: py
     assert not any(path.is_file() for path in store.default_root().rglob("*"))
 
 
-def test_a_kept_result_is_used_and_removed_like_any_model(repository: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kept_result_is_used_and_removed_like_any_model(
+    repository: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("train", "adapt", *options(repository, tiny), "--force") == 0
     said = capsys.readouterr().out
     assert "it was kept because --force says so" in said
@@ -170,6 +172,9 @@ def test_a_kept_result_is_used_and_removed_like_any_model(repository: Path, tiny
     assert "rest of line, exact match (n = 3)" in card
     assert "module_" not in card
     assert "function_" not in card
+    (tmp_path / "elsewhere").mkdir()
+    assert run("train", "adapt", "--repo", str(tmp_path / "elsewhere"), "--name", "my-app", "--model", str(tiny)) == 2
+    assert "There is a model adapted/my-app already" in capsys.readouterr().err
     assert run("models") == 0
     assert "adapted/my-app@" in capsys.readouterr().out
     assert run("models", "verify", "adapted/my-app") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,17 @@ def test_a_models_folder_that_cannot_be_written_is_one_sentence(adapted: Adapted
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be written"), drafted(adapted, "adapted/mine", tmp_path / "file"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX")
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(adapted: Adapted, tmp_path: Path) -> None:
+    import resource
+
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))
+    try:
+        with pytest.raises(CheckpointError, match="cannot be written to .* free space"), drafted(adapted, "adapted/mine", tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list(tmp_path.iterdir()) == []

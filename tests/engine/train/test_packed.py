@@ -174,7 +174,20 @@ def test_the_average_is_what_is_exported(corpus_file: Path, tokenizer: Tokenizer
     trainer.run()
     export(trainer.state_path, tokenizer_file, tmp_path / "model", "averaged")
     engine = Engine.load(str(tmp_path / "model"), device="cpu", dtype="float32")
+    assert engine.defaults.schedule == "speculative"
     held = dict(engine.network.named_parameters())
     name = "layers.0.qkv_proj.weight"
     torch.testing.assert_close(held[name], trainer.average[name], rtol=1e-2, atol=1e-2)
     assert (held[name] - dict(trainer.model.named_parameters())[name]).norm() > (held[name] - trainer.average[name]).norm()
+
+
+@pytest.mark.parametrize(("layout", "verify_share"), [("split", 0.0), ("causal", 0.3)])
+def test_only_what_learned_to_check_its_drafts_is_told_to(
+    corpus_file: Path, tokenizer: Tokenizer, tokenizer_file: Path, tmp_path: Path, layout: str, verify_share: float
+) -> None:
+    model = tiny_config(tokenizer) if layout == "split" else tiny_config(tokenizer, "block_causal", block_length=1, logit_shift=1)
+    config = msgspec.structs.replace(_config(tokenizer, layout=layout, verify_share=verify_share, fim_ids=(4, 5, 6)), model=model)
+    trainer = Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes), tmp_path / "run")
+    trainer.save()
+    export(trainer.state_path, tokenizer_file, tmp_path / "model", "toy")
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["infill"]["schedule"] == "threshold"

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from dlsp.cli.train import train_app
 from engine.api import InfillRequest
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DeviceError
 from engine.runtime.engine import Engine
 from engine.text.tokenizer import Tokenizer
 from engine.train.presets import PRESETS, configure
@@ -42,3 +43,11 @@ def test_presets_make_valid_configurations(tokenizer: Tokenizer) -> None:
         assert configure(name, tokenizer).model.vocab_size == tokenizer.vocab_size
     with pytest.raises(ConfigError, match="cpu, h200, compare, smoke"):
         configure("gpu", tokenizer)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_said_before_the_corpus_is_read(tmp_path: Path, tokenizer_file: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer_file.read_bytes())
+    result = CliRunner().invoke(train_app, ["run", "--work", str(tmp_path), "--preset", "h200"])
+    assert isinstance(result.exception, DeviceError), result.exception
+    assert "cuda cannot be used" in str(result.exception)
