@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -135,18 +135,20 @@ def compare(
     positions: Annotated[int, typer.Option(min=1, help="Places where a keystroke is timed.")] = 40,
     context: Annotated[int, typer.Option(min=64, help="Context of a keystroke, in tokens.")] = 1000,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the number to torch.")] = 0,
+    budget: Annotated[list[int] | None, typer.Option(min=1, help="Rest of line within so many milliseconds as well. Repeatable.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
 ) -> None:
     """Put training runs of any layout side by side: held-out holes exactly filled, and the time from a keystroke to its answer."""
     from dlsp.cli.bench_options import facts_of_run, held_out_cases, progress_bar, show_report
-    from dlsp.cli.train_compare import KINDS, column, table
+    from dlsp.cli.train_compare import KINDS, Asked, columns_of, table
 
     cases = {kind: held_out_cases(work / "corpus" / "held_out.jsonl", "test", kind, limit, seed) for kind in KINDS}
     timed = held_out_cases(work / "corpus" / "held_out.jsonl", "test", "rest_of_line", 3 * positions, seed + 1)
-    columns = {}
+    asked = Asked(cases, timed.cases, context, positions, threads, tuple(budget or ()))
+    columns: dict[str, dict[str, Any]] = {}
     with progress_bar("runs") as on_progress:
         for number, state in enumerate(states):
             on_progress(number, len(states))
             name = state.parent.name if state.name == "state.pt" else state.stem
-            columns[name] = column(state, work / "tokenizer.json", cases, timed.cases, (context, positions, threads))
+            columns |= columns_of(state, name, work / "tokenizer.json", asked)
     show_report(table(columns, facts_of_run(threads) | {"seed": seed, "limit": limit, "context": context}))

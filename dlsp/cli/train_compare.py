@@ -1,4 +1,5 @@
-"""The columns of `dlsp train compare`: one training run each, exported, loaded in its layout, asked and timed.
+"""The columns of `dlsp train compare`: each training run exported, loaded in its layout, asked and timed; one that can check its drafts
+is decoded without doing so as well.
 
 Knows neither options nor the corpus; what is asked is handed in.
 """
@@ -8,39 +9,68 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from engine.api import Hole
 from engine.bench import holes, keystroke, summary
 from engine.bench.data import Case, CaseSet
 from engine.bench.report import Report
+from engine.runtime.engine import Engine
 from engine.train.compare import load
 from engine.train.export import export
 
 KINDS = ("rest_of_line", "whole_line", "within_line")
 
 
-def column(
-    state: Path, tokenizer: Path, cases: Mapping[str, CaseSet], timed: Sequence[Case], measure: tuple[int, int, int]
-) -> dict[str, Any]:
-    """Figures of one run; `measure` is the context in tokens, the number of timed places, and the threads."""
-    context, positions, threads = measure
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Held-out holes by kind; `positions` places among `timed` with `context` tokens around them, where keystrokes are timed; CPU
+    threads; and time limits in milliseconds within which rests of lines are asked for again."""
+
+    cases: Mapping[str, CaseSet]
+    timed: Sequence[Case]
+    context: int
+    positions: int
+    threads: int
+    budgets: tuple[int, ...] = ()
+
+
+def columns_of(state: Path, name: str, tokenizer: Path, asked: Asked) -> dict[str, dict[str, Any]]:
+    """The figures of one run, by the name of the run, and of the decoding where it has two."""
     with tempfile.TemporaryDirectory() as folder:
-        export(state, tokenizer, Path(folder), state.parent.name)
-        engine = load(Path(folder), threads)
-        figures: dict[str, Any] = {}
-        for kind, case_set in cases.items():
-            question = holes.Question(Hole(max_tokens=case_set.max_tokens, max_lines=case_set.max_lines))
-            run = holes.Run(name=kind, answer=holes.ask_model(engine, question), settings={})
-            figures[kind] = summary.summarize(holes.score(case_set, run), (0.5, 0.7, 0.9))
-        plan = keystroke.KeystrokePlan(context=context, warm=2)
-        samples = keystroke.measure(engine, keystroke.places(timed, plan)[:positions], plan)
-        figures["cold"] = keystroke.summarize([s for s in samples if not s.warm])
-        figures["warm"] = keystroke.summarize([s for s in samples if s.warm])
-        figures["parameters"] = sum(p.numel() for p in engine.network.parameters())
-    figures["log"] = _last_losses(state.with_name("log.jsonl"))
+        export(state, tokenizer, Path(folder), name)
+        engine = load(Path(folder), asked.threads)
+        if engine.defaults.schedule != "speculative":
+            found = {name: _figures(engine, asked)}
+        else:
+            found = {f"{name}, checked": _figures(engine, asked)}
+            engine.defaults = msgspec.structs.replace(engine.defaults, schedule="threshold")
+            found[f"{name}, diffusion"] = _figures(engine, asked)
+    log = _last_losses(state.with_name("log.jsonl"))
+    return {each: figures | {"log": log} for each, figures in found.items()}
+
+
+def _figures(engine: Engine, asked: Asked) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for kind, case_set in asked.cases.items():
+        figures[kind] = _score(engine, case_set, 0)
+    figures["within_ms"] = {budget: _score(engine, asked.cases["rest_of_line"], budget) for budget in asked.budgets}
+    plan = keystroke.KeystrokePlan(context=asked.context, warm=2)
+    samples = keystroke.measure(engine, keystroke.places(asked.timed, plan)[: asked.positions], plan)
+    figures["cold"] = keystroke.summarize([s for s in samples if not s.warm])
+    figures["warm"] = keystroke.summarize([s for s in samples if s.warm])
+    figures["parameters"] = sum(p.numel() for p in engine.network.parameters())
     return figures
+
+
+def _score(engine: Engine, cases: CaseSet, deadline_ms: int) -> dict[str, Any]:
+    question = holes.Question(Hole(max_tokens=cases.max_tokens, max_lines=cases.max_lines), deadline_ms=deadline_ms)
+    run = holes.Run(name=cases.name, answer=holes.ask_model(engine, question), settings={})
+    return summary.summarize(holes.score(cases, run), (0.5, 0.7, 0.9))
 
 
 def table(columns: Mapping[str, dict[str, Any]], facts: dict[str, Any]) -> Report:
@@ -59,6 +89,9 @@ def table(columns: Mapping[str, dict[str, Any]], facts: dict[str, Any]) -> Repor
         rows.append(
             ("    forwards, ms p50", [f"{columns[n][kind]['forwards']:.1f}, {columns[n][kind]['latency_ms']['p50']:.0f}" for n in names])
         )
+    for budget in columns[names[0]]["within_ms"]:
+        exact = [summary.percent(columns[n]["within_ms"][budget]["exact_match"]) for n in names]
+        rows.append((f"rest of line within {budget} ms: exact", exact))
     for warmth in ("cold", "warm"):
         times = [columns[n][warmth]["latency_ms"] for n in names]
         rows.append((f"{warmth} keystroke, ms p50, p95", [f"{t['p50']:.0f}, {t['p95']:.0f}" for t in times]))
