@@ -92,6 +92,8 @@ def run(
     from engine.train.presets import configure
     from engine.train.trainer import Trainer
 
+    # There is a process for every core that draws batches: none of them needs a pool of threads besides.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     text = Tokenizer(work / "tokenizer.json")
     given = {
         "minutes": minutes,

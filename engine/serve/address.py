@@ -35,12 +35,14 @@ _LONGEST_LOG = 1_000_000
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a serving host leaves in its private folder: who it is and how to reach it (the token included)."""
+    """What a serving host leaves in its private folder: who it is and how to reach it (the token included). `doors` are the URLs
+    at which it answers other tools."""
 
     pid: int
     config: EngineConfig
     address: HostAddress
     started: float
+    doors: tuple[str, ...] = ()
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,9 +166,11 @@ def open_socket(place: Place, transport: Transport = "auto") -> tuple[socket.soc
     return listener, HostAddress(socket=str(place.socket), pid=os.getpid())
 
 
-def write_record(place: Place, config: EngineConfig, address: HostAddress) -> None:
-    """Leave word for others, readable by the user only, at once or not at all."""
-    record = HostRecord(pid=os.getpid(), config=config, address=address, started=time.time())
+def write_record(place: Place, config: EngineConfig, address: HostAddress, doors: tuple[str, ...] = ()) -> None:
+    """Leave word for others, readable by the user only, at once or not at all. Written again, it keeps when the host started."""
+    before = read_record(place.record)
+    started = before.started if before is not None and before.pid == os.getpid() else time.time()
+    record = HostRecord(pid=os.getpid(), config=config, address=address, started=started, doors=doors)
     draft = place.record.with_suffix(f".{os.getpid()}.tmp")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(record))

@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
 
@@ -28,23 +28,32 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, DlspError, HostError
 from engine.runtime.scheduler import InfillEngine
 from engine.serve import address as addresses
+from engine.serve.door import DoorOptions
 from engine.serve.service import EngineService, Loader
+
+if TYPE_CHECKING:
+    from engine.serve.listening import Listener
 
 _log = logging.getLogger("engine.serve.host")  # by -m this module is called __main__
 
 _PEER_PATIENCE_SECONDS = 12.0
 """How long to wait for the host that holds the lock to answer, or to end: it may be starting or on its way out."""
 
-_SHUTDOWN_SECONDS = 2
 _GREETING_SECONDS = 0.1
 
 
 class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host process is told. `detached` sends its output to the log file once it serves."""
+    """What a host process is told. `detached` sends its output to the log file once it serves; with a `door` it serves other
+    tools as well, and does not end for want of editors."""
 
     config: EngineConfig = EngineConfig()
     transport: addresses.Transport = "auto"
     detached: bool = True
+    door: DoorOptions | None = None
+
+
+Announce = Callable[[HostAddress, bool, str], None]
+"""Hears the address of the host, whether it is this process, and the URL of its own door, empty without one."""
 
 
 def load_engine(config: EngineConfig, on_progress: Callable[[float], None]) -> InfillEngine:
@@ -57,29 +66,29 @@ def load_engine(config: EngineConfig, on_progress: Callable[[float], None]) -> I
     return engine
 
 
-def run_host(options: HostOptions, announce: Callable[[HostAddress, bool], None], loader: Loader = load_engine) -> None:
+def run_host(options: HostOptions, announce: Announce, loader: Loader = load_engine) -> None:
     """Serve until stopped or idle; or return at once when another process serves this configuration already.
 
-    `announce` hears the address as soon as it answers, and whether it is this process (True) or that other one. Raises
-    HostError when the runtime folder cannot be trusted or another host holds the lock and does not answer.
+    `announce` hears the address as soon as it answers. Raises HostError when the runtime folder cannot be trusted, another host
+    holds the lock and does not answer, or the door cannot be opened.
     """
     place = addresses.find_place(options.config)
     lock = _lock_or_peer(place)
     if isinstance(lock, HostAddress):
-        announce(lock, False)
+        announce(lock, False, "")
         return
     try:
         listener, address = addresses.open_socket(place, options.transport)
         if options.detached:
             os.chdir(place.folder)  # The starter's folder must not be kept from being removed.
             address = msgspec.structs.replace(address, log=str(addresses.log_file(place)))
-        app_service = EngineService(options.config, loader, addresses.version())
+        record = _Record(place, options.config, address)
 
-        def started() -> None:
-            addresses.write_record(place, options.config, address)
-            announce(address, True)
+        def started(door: str) -> None:
+            record.write()
+            announce(address, True, door)
 
-        asyncio.run(_serve(app_service, listener, address, started))
+        asyncio.run(_serve(options, loader, _Opening(listener, record, started)))
     finally:
         # The record and the socket go before the lock: whoever takes it next finds nothing of ours.
         place.record.unlink(missing_ok=True)
@@ -107,45 +116,57 @@ def main(arguments: list[str] | None = None, loader: Loader = load_engine) -> No
     os._exit(code)
 
 
-async def _serve(service: EngineService, listener: socket.socket, address: HostAddress, on_started: Callable[[], None]) -> None:
+class _Record:
+    """What others read of this process, once it serves; written anew as its doors change."""
+
+    def __init__(self, place: addresses.Place, config: EngineConfig, address: HostAddress) -> None:
+        self._place, self._config, self.address = place, config, address
+        self._doors: tuple[str, ...] = ()
+        self._written = False
+
+    def write(self) -> None:
+        addresses.write_record(self._place, self._config, self.address, self._doors)
+        self._written = True
+
+    def doors_changed(self, urls: tuple[str, ...]) -> None:
+        self._doors = urls
+        if self._written:
+            self.write()
+            _log.info("open to other tools: %s", ", ".join(urls) or "nobody")
+
+
+class _Opening(NamedTuple):
+    """Where a host serves, and what happens once it does."""
+
+    listener: socket.socket
+    record: _Record
+    on_started: Callable[[str], None]
+
+
+async def _serve(options: HostOptions, loader: Loader, opening: _Opening) -> None:
     # Not earlier: a process that only finds its peer does not need the web server.
-    import uvicorn
+    from engine.serve.http import build_app, build_public_app
+    from engine.serve.listening import HostDoors, Listener
 
-    from engine.serve.http import build_app
+    service = EngineService(options.config, loader, addresses.version())
+    doors = HostDoors(functools.partial(build_public_app, service), opening.record.doors_changed)
+    async with contextlib.AsyncExitStack() as held:
+        url = ""
+        if options.door is not None:
+            url = (await held.enter_async_context(doors.open(options.door))).url
+            held.enter_context(service.client())
+        app = build_app(service, token=opening.record.address.token, doors=doors)
+        await _run(service, Listener(app, functools.partial(opening.on_started, url)), opening.listener)
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            on_started()
 
-        async def main_loop(self) -> None:
-            # Instead of looking ten times a second whether to stop: a host in the background must let the processor sleep.
-            await self.on_tick(0)
-            await stopped.wait()
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield  # Signals are ours: streams must end before the server waits for its connections.
-
-    config = uvicorn.Config(
-        build_app(service, token=address.token),
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-    )
-    server = Server(config)
-    stopped = asyncio.Event()
+async def _run(service: EngineService, server: Listener, listener: socket.socket) -> None:
+    """Serve until a signal or until nobody needs the engine."""
     stopping: set[asyncio.Task[None]] = set()
 
     async def stop(reason: str) -> None:
         _log.info("stopping: %s", reason)
         await service.close(reason)
-        stopped.set()
+        server.stopped.set()
 
     def request_stop() -> None:
         if stopping:
@@ -204,7 +225,7 @@ def _lock_or_peer(place: addresses.Place) -> int | HostAddress:
         time.sleep(0.03)
 
 
-def _announce(options: HostOptions, address: HostAddress, own: bool) -> None:
+def _announce(options: HostOptions, address: HostAddress, own: bool, door: str) -> None:
     _print(address)
     if not (own and options.detached):
         return

@@ -1,18 +1,16 @@
-"""The ASGI app: /healthz, /v1/status as a stream of states, /v1/infill. The same app behind a socket and behind a team server.
+"""The ASGI app: our own routes, those of other protocols, and the gate in front. The same app on a socket, on TCP, in a team server.
 
 It knows how requests come in and errors go out, not how a request is run nor which process it is in.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import logging
 import os
 import traceback
-from collections.abc import Coroutine
-from contextlib import aclosing
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -22,25 +20,42 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.api import InfillRequest, WireError
-from engine.errors import DlspError, LoadingError, RequestError
+from engine.api import InfillRequest
+from engine.errors import ConfigError, DlspError, HostError, RequestError
+from engine.serve.compat.routes import compat_routes
+from engine.serve.door import Admission, DoorOptions, OpenDoor
+from engine.serve.envelopes import failure, refusal
+from engine.serve.gate import Gate
 from engine.serve.service import EngineService
+from engine.serve.wire import CLIENT_CLOSED_REQUEST, json_response, read_body, unless_gone
 
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 """How often a status stream repeats the present state, so that a vanished peer is noticed on both sides."""
 
-_CLIENT_CLOSED_REQUEST = 499
 
-_T = TypeVar("_T")
+class Doors(Protocol):
+    """Opens the process to TCP, for as long as the block runs."""
+
+    def open(self, options: DoorOptions) -> AbstractAsyncContextManager[OpenDoor]: ...
 
 
-def build_app(service: EngineService, *, token: str = "", heartbeat: float = HEARTBEAT_SECONDS) -> ASGIApp:
-    """The app of one service. With a `token` every request must carry it as `Authorization: Bearer TOKEN`."""
+def build_app(service: EngineService, *, token: str = "", heartbeat: float = HEARTBEAT_SECONDS, doors: Doors | None = None) -> ASGIApp:
+    """The app of one service as the user's own processes see it. With a `token` every request must carry it as
+    `Authorization: Bearer TOKEN`; with `doors` a request may open the process to others."""
+    app = _app(service, heartbeat, doors)
+    return Gate(app, Admission(token=token)) if token else app
 
+
+def build_public_app(service: EngineService, admission: Admission, heartbeat: float = HEARTBEAT_SECONDS) -> ASGIApp:
+    """The app as the tools of the machine or the network see it: all but what rules the process."""
+    return Gate(_app(service, heartbeat, None), admission)
+
+
+def _app(service: EngineService, heartbeat: float, doors: Doors | None) -> Starlette:
     async def healthz(request: Request) -> Response:
-        return _json({"ok": True, "pid": os.getpid(), "version": service.status.version, "key": service.config.key})
+        return json_response({"ok": True, "pid": os.getpid(), "version": service.status.version, "key": service.config.key})
 
     async def status(request: Request) -> Response:
         return _StatusStream(service, heartbeat)
@@ -48,80 +63,88 @@ def build_app(service: EngineService, *, token: str = "", heartbeat: float = HEA
     async def infill(request: Request) -> Response:
         return await _infill(request, service)
 
-    app = Starlette(
-        routes=[
-            Route("/healthz", healthz, methods=["GET"]),
-            Route("/v1/status", status, methods=["GET"]),
-            Route("/v1/infill", infill, methods=["POST"]),
-        ],
-        exception_handlers={HTTPException: _no_such_route},
-    )
-    return _TokenGate(app, token) if token else app
+    async def door(request: Request) -> Response:
+        assert doors is not None, "there is no such route without doors"
+        return await _door(request, service, doors, heartbeat)
+
+    routes = [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/v1/status", status, methods=["GET"]),
+        Route("/v1/infill", infill, methods=["POST"]),
+        *compat_routes(service),
+    ]
+    if doors is not None:
+        routes.append(Route("/v1/door", door, methods=["POST"]))
+    return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
 
 
 class _StatusStream(Response):
-    """Newline-delimited JSON, one Status a line, until the client leaves or the service closes."""
+    """Newline-delimited JSON, one Status a line, until the client leaves or the service closes. A `door` is the first line, and
+    what `held` holds is let go at the end."""
 
-    def __init__(self, service: EngineService, heartbeat: float) -> None:
+    def __init__(self, service: EngineService, heartbeat: float, door: OpenDoor | None = None, held: AsyncExitStack | None = None) -> None:
         super().__init__(media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
         self._service, self._heartbeat = service, heartbeat
+        self._door, self._held = door, held or AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # A state may not change for hours: only watching for the disconnect notices at once that a client is gone.
-        await _unless_gone(receive, self._send_states(send))
+        async with self._held:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # A state may not change for hours: only watching for the disconnect notices at once that a client is gone.
+            await unless_gone(receive, self._send_lines(send))
 
-    async def _send_states(self, send: Send) -> None:
-        async with aclosing(self._service.watch(self._heartbeat)) as states:
-            async for state in states:
-                await send({"type": "http.response.body", "body": msgspec.json.encode(state) + b"\n", "more_body": True})
+    async def _send_lines(self, send: Send) -> None:
+        async with aclosing(self._lines()) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": msgspec.json.encode(line) + b"\n", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _lines(self) -> AsyncGenerator[object, None]:
+        if self._door is not None:
+            yield self._door
+        async with aclosing(self._service.watch(self._heartbeat)) as states:
+            async for state in states:
+                yield state
 
-class _TokenGate:
-    """Lets only requests with the right bearer token through to the app."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if not hmac.compare_digest(given, self._expected):
-                refusal = WireError(type="HostError", message="The engine refused the token.", action="Check the configured token.")
-                await _json(refusal, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+async def _door(request: Request, service: EngineService, doors: Doors, heartbeat: float) -> Response:
+    """Open a door, and keep it open for as long as the client listens to the states that follow."""
+    path = request.url.path
+    try:
+        body = await read_body(request, service.config.max_request_bytes)
+        options = msgspec.json.decode(body or b"{}", type=DoorOptions)
+        held = AsyncExitStack()
+        door = await held.enter_async_context(doors.open(options))
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    except msgspec.MsgspecError as error:
+        return refusal(path, RequestError(f"The request is no DoorOptions: {error}.", "See engine/serve/door.py for its fields."), 400)
+    except (ConfigError, HostError) as error:
+        return refusal(path, error, 409)
+    return _StatusStream(service, heartbeat, door, held)
 
 
 async def _infill(request: Request, service: EngineService) -> Response:
     """Read, run and answer one infill request; the client's leaving cancels it at any point."""
+    path = request.url.path
     try:
-        body = await _body(request, service.config.max_request_bytes)
+        body = await read_body(request, service.config.max_request_bytes)
         if body is None:
             limit = f"{service.config.max_request_bytes:,}"
-            return _error(RequestError(f"The request is larger than {limit} bytes.", "Send less text around the hole."), 413)
+            return refusal(path, RequestError(f"The request is larger than {limit} bytes.", "Send less text around the hole."), 413)
         wanted = _parse(body)
-        answer = await _unless_gone(request.receive, service.infill(wanted))
+        answer = await unless_gone(request.receive, service.infill(wanted))
     except ClientDisconnect:
         answer = None
-    except RequestError as error:
-        return _error(error, 400)
-    except LoadingError as error:
-        return _error(error, 503, {"Retry-After": "1"})
     except DlspError as error:
-        return _error(error, 500)
+        return failure(path, error)
     except Exception as error:  # noqa: BLE001 - the scheduler has logged it; its message may quote the document
         _log.error("a request failed: %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-        failure = WireError(
-            type="HostError", message=f"The engine failed on this request ({type(error).__name__}).", action="See its log file."
-        )
-        return _json(failure, 500)
+        return failure(path, HostError(f"The engine failed on this request ({type(error).__name__}).", "See its log file."))
     if answer is None:
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)
-    return _json(answer)
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    return json_response(answer)
 
 
 def _parse(body: bytes) -> InfillRequest:
@@ -132,50 +155,10 @@ def _parse(body: bytes) -> InfillRequest:
         raise RequestError(f"The request is not a valid InfillRequest: {error}.", "See engine/api.py for its fields.") from error
 
 
-async def _body(request: Request, limit: int) -> bytes | None:
-    """The whole body, or None as soon as it is known to be longer than `limit` bytes."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        return None
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T | None:
-    """The result of `work`, or None when the client left first; then `work` was cancelled and has ended."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnect(receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(
-        RequestError(f"{request.method} {request.url.path}: {error.detail}.", "See the routes of this version."), error.status_code
-    )
-
-
-def _error(error: DlspError, status: int, headers: dict[str, str] | None = None) -> Response:
-    """`error` as WireError; sentence and action go apart."""
-    message = str(error.args[0]) if error.args else type(error).__name__
-    return _json(WireError(type=type(error).__name__, message=message, action=error.action), status, headers)
-
-
-def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
+    path = request.url.path
+    said = RequestError(f"{request.method} {path}: {error.detail}.", "docs/http.md names what there is.")
+    if "chat" in path:
+        said = RequestError("There is no chat: the model fills holes in code.", "Use /v1/completions with a suffix.")
+    return refusal(path, said, error.status_code)

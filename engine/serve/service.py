@@ -21,6 +21,7 @@ from engine.api import InfillRequest, InfillResult, Status
 from engine.config import EngineConfig
 from engine.errors import DlspError, HostError, LoadingError
 from engine.runtime.scheduler import InfillEngine, Scheduler
+from engine.serve.live import LiveEngine, OnStep, watched
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class EngineService:
         self.config = config
         self._loader = loader
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._engine: InfillEngine | None = None
+        self._engine: LiveEngine | None = None
         self._scheduler: Scheduler | None = None
         self._loading: asyncio.Task[None] | None = None
         self._failure: DlspError | None = None
@@ -61,15 +62,23 @@ class EngineService:
             self._publish(replace(self._status, state="loading", reason="loading", message="", progress=0.0))
             self._loading = asyncio.create_task(self._load(), name="load")
 
-    async def infill(self, request: InfillRequest) -> InfillResult:
-        """Run one request. Raises LoadingError at once while the model loads, and the failure when it could not be loaded."""
+    @property
+    def steady(self) -> bool:
+        """Whether what a watcher sees committed from the left is how the answer begins; False while that is not known."""
+        return self._engine is not None and self._engine.steady
+
+    async def infill(self, request: InfillRequest, on_step: OnStep | None = None) -> InfillResult:
+        """Run one request; `on_step` sees its canvases on the engine thread and may end it.
+
+        Raises LoadingError at once while the model loads, and the failure when it could not be loaded.
+        """
         with self.client():
             if self._scheduler is None:
                 if self._failure is not None and time.monotonic() - self._failed_at < _RELOAD_AFTER_SECONDS:
                     raise self._failure
                 self.start()
                 raise LoadingError(f"The model {self.config.model} is still loading.", "Try again in a moment.")
-            return await self._scheduler.submit(request)
+            return await self._scheduler.submit(request if on_step is None else watched(request, on_step))
 
     async def watch(self, heartbeat: float) -> AsyncGenerator[Status, None]:
         """The present state, then each change (the latest, where several came at once), until `close`. At the latest every
@@ -131,8 +140,8 @@ class EngineService:
             reason = f"{type(error).__name__}: {cause[0]}" if cause else type(error).__name__
             self._fail(HostError(f"The model {self.config.model} cannot be loaded ({reason}).", "Run `dlsp doctor`."))
         else:
-            self._engine = engine
-            self._scheduler = Scheduler(engine, self._executor, self._busy)
+            self._engine = LiveEngine(engine)
+            self._scheduler = Scheduler(self._engine, self._executor, self._busy)
             reason = "cpu_fallback" if engine.fallback_reason else "licence" if engine.notice else ""
             message = " ".join(part for part in (engine.fallback_reason, engine.notice) if part)
             facts = {"model": engine.model, "device": engine.device, "dtype": engine.dtype, "prompt_tokens": engine.prompt_tokens}

@@ -147,9 +147,8 @@ def batches(cutter: Cutter, config: TrainConfig, first_step: int) -> Generator[P
 
 
 def _begin_worker(number: int) -> None:
-    """Away from the signals of the run, which ends its workers itself, and from threads: there is a worker for every core."""
+    """Away from the signals of the run, which ends its workers itself."""
     os.setsid()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 class _Steps(Dataset):

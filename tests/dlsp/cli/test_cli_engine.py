@@ -1,19 +1,23 @@
-"""`dlsp engine`: in the foreground, --status and --stop, against a host process with a fake engine."""
+"""`dlsp engine`: in the foreground, --status, --stop and --http, against a host process with a fake engine."""
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from dlsp.cli.engine import engine
 from engine.config import EngineConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, HostError
 from engine.serve import address
 from engine.serve import host as host_module
 
@@ -109,3 +113,120 @@ def test_in_the_foreground_it_names_the_host_that_serves_already(host, capsys, t
 def test_options_that_make_no_sense(options, text):
     with pytest.raises(ConfigError, match=text):
         engine(**options)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def answer_of(url, seconds=20.0):
+    """What /healthz says there, once it does."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return httpx.get(f"{url}/healthz", trust_env=False).json()
+        except httpx.HTTPError:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"http": "0.0.0.0:8012"}, "everybody in the network .* needs a token.*DLSP_HTTP_TOKEN"),
+        ({"http": "nowhere:x"}, "no address to serve at"),
+        ({"http": "8012", "token": "two words"}, "do not fit into a header"),
+        ({"allow_origin": ["https://mine.example"]}, "--http, which is missing"),
+    ],
+)
+def test_addresses_that_make_no_sense(options, text):
+    with pytest.raises(ConfigError, match=text):
+        engine(**options)
+
+
+def test_a_port_in_use_ends_the_command(runtime, monkeypatch):
+    monkeypatch.setattr(host_module.run_host, "__defaults__", (lambda config, progress: None,))
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(HostError, match=r"uses port \d+ on 127.0.0.1 already"):
+        engine(device="cpu", http=str(other.getsockname()[1]))
+    assert address.running_hosts() == []
+
+
+def test_without_a_host_it_serves_both_and_stays(runtime, tmp_path):
+    port = free_port()
+    script = (
+        "import fake_host; from engine.serve import host; host.run_host.__defaults__ = (fake_host.load,); import dlsp.cli.engine as e; "
+    )
+    script += f"e.engine(model={str(tmp_path)!r}, idle=0.3, http='{port}', token='right')"
+    environment = {**os.environ, "PYTHONPATH": f"{HOME}:{SCRIPT.parent}"}
+    with subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            line = process.stdout.readline()
+            assert f"and for other tools on http://127.0.0.1:{port} as process {process.pid}" in line
+            time.sleep(1.0)
+            headers = {"Authorization": "Bearer right"}
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz", headers=headers, trust_env=False).json()["pid"] == process.pid
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 401
+            (record,) = address.running_hosts()
+            assert record.doors == (f"http://127.0.0.1:{port}",)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(15) == 0
+        finally:
+            process.kill()
+
+
+def test_a_host_of_an_editor_is_asked_to_open_the_door(host, capsys, tmp_path):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    seen = []
+
+    def look():
+        seen.append(answer_of(url))
+        engine(status=True)
+        host.send_signal(signal.SIGTERM)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    engine(model=str(tmp_path), idle=20, http=str(port))
+    looker.join(20)
+    said = capsys.readouterr().out
+    assert seen[0]["pid"] == host.pid
+    assert f"Process {host.pid} serves {tmp_path} already, to your editors; it now also answers other tools on {url}." in said
+    assert f".sock {url}\n" in said
+    assert "That process has stopped (stopped), and with it the address for other tools." in said
+
+
+def test_when_that_host_is_killed_the_command_takes_over(host, capsys, tmp_path, monkeypatch):
+    class Engine:
+        model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
+        prompt_tokens = 640
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(host_module.run_host, "__defaults__", (lambda config, progress: Engine(),))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    pids = []
+
+    def look():
+        pids.append(answer_of(url)["pid"])
+        host.kill()
+        while (pid := answer_of(url)["pid"]) == pids[0]:
+            time.sleep(0.02)
+        pids.append(pid)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    engine(model=str(tmp_path), idle=20, http=str(port))
+    looker.join(20)
+    assert pids == [host.pid, os.getpid()]
+    assert "this one takes over" in capsys.readouterr().out
+
+
+def test_other_models_in_memory_are_named(host, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("dlsp.cli.engine._hold_open", None)
+    monkeypatch.setattr(host_module, "run_host", lambda options, announce: None)
+    engine(model="nano", http=str(free_port()))
+    assert f"--model {tmp_path} --device auto" in capsys.readouterr().err

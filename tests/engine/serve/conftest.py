@@ -1,5 +1,6 @@
-"""A private runtime folder for each test, and hosts with a fake engine that do not outlive it."""
+"""A private runtime folder for each test, hosts with a fake engine that do not outlive it, and an engine that says what it is told."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -7,13 +8,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
-from engine.api import HostAddress, WireError
+from engine.api import Fill, HostAddress, InfillResult, Timings, WireError
 from engine.config import EngineConfig
+from engine.serve.http import build_app
+from engine.serve.service import EngineService
 
 SCRIPT = Path(__file__).with_name("fake_host.py")
 HOME = SCRIPT.parents[3]
@@ -75,3 +81,165 @@ def hosts(runtime, tmp_path):
         process.stdout.close()
         if process.stderr:
             process.stderr.close()
+
+
+@dataclass(frozen=True)
+class Slot:
+    text: str
+    state: str
+    confidence: float = 0.9
+
+
+@dataclass(frozen=True)
+class View:
+    step: int
+    text: str
+    slots: tuple
+    gap: int = 0
+
+
+class ScriptedEngine:
+    """Commits the tokens of `script` one a step on canvases of `canvas` slots, in `order` (left to right where it is None)."""
+
+    model, device, dtype, fallback_reason, notice = "scripted", "cpu", "float32", "", ""
+    prompt_tokens = 640
+
+    def __init__(self):
+        self.script = ["re", "turn", " a", " +", " b", "\n"]
+        self.others = []
+        self.order = None
+        self.canvas = 4
+        self.step_seconds = 0.0
+        self.requests = []
+        self.steps = 0
+        self.cancelled_at = 0.0
+        self.error = None
+        self.result = None
+
+    def infill(self, request, *, cancelled=None, on_step=None):
+        self.requests.append(request)
+        self.steps = 0
+        if self.error is not None:
+            raise self.error
+        if self.result is not None:
+            return self.result
+        done, finish = [], "complete"
+        most = request.holes[0].max_tokens
+        tokens = self.script
+        while len(done) < min(len(tokens), most) and finish == "complete":
+            here = tokens[len(done) : len(done) + self.canvas]
+            committed = set()
+            for slot in self.order or range(len(here)):
+                if slot >= len(here):
+                    continue
+                time.sleep(self.step_seconds)
+                committed.add(slot)
+                self.steps += 1
+                if on_step:
+                    slots = tuple(Slot(t, "committed") if i in committed else Slot("", "masked") for i, t in enumerate(here))
+                    if len(here) < self.canvas:
+                        slots += (Slot("", "end"),)
+                    on_step(View(self.steps, "".join(done), slots))
+                if cancelled and cancelled():
+                    self.cancelled_at = time.monotonic()
+                    finish = "cancelled"
+                    break
+            left = 0
+            while left in committed:
+                left += 1
+            done += here[:left]
+        if len(done) > most:
+            done, finish = done[:most], "length"
+        return InfillResult(
+            fills=(Fill(text="".join(done), confidence=0.5, tokens=len(done)),),
+            finish=finish,
+            reason="" if any(done) else ("cancelled" if finish == "cancelled" else "empty_output"),
+            steps=self.steps,
+            forwards=self.steps,
+            prompt_tokens=30,
+            reused_tokens=10,
+            timings=Timings(prompt_ms=2.0, denoise_ms=8.0),
+            model=self.model,
+            others=tuple((Fill(text=text, confidence=0.1, tokens=2),) for text in self.others[: request.decoding.alternatives - 1]),
+        )
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def scripted():
+    return ScriptedEngine()
+
+
+@pytest.fixture
+async def service(scripted):
+    """A service whose engine is loaded."""
+    service = EngineService(EngineConfig(max_request_bytes=200_000), lambda config, progress: scripted, "1.2.3")
+    service.start()
+    while service.status.state != "ready":
+        await asyncio.sleep(0.001)
+    yield service
+    await service.close("stopped")
+
+
+@pytest.fixture
+async def http(service):
+    """A client of the app, in process."""
+    transport = httpx.ASGITransport(app=build_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+        yield client
+
+
+def events_of(body):
+    """The events of a stream; `[DONE]` is the text itself."""
+    out = []
+    for block in body.split("\n\n"):
+        if block:
+            assert block.startswith("data: ")
+            data = block.removeprefix("data: ")
+            out.append(data if data == "[DONE]" else msgspec.json.decode(data))
+    return out
+
+
+@pytest.fixture
+def events():
+    return events_of
+
+
+class LeavingClient:
+    """One ASGI call whose client can leave, which httpx's in-process transport cannot show."""
+
+    def __init__(self, app, path, body):
+        self.sent = []
+        self.leave = asyncio.Event()
+        self._body = [{"type": "http.request", "body": msgspec.json.encode(body), "more_body": False}]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [],
+            "scheme": "http",
+            "server": ("engine", 80),
+            "client": None,
+            "root_path": "",
+        }
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self):
+        if self._body:
+            return self._body.pop()
+        await self.leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message):
+        self.sent.append(message)
+
+
+@pytest.fixture
+def leaving():
+    return LeavingClient

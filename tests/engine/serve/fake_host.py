@@ -24,7 +24,7 @@ class FakeEngine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def infill(self, request: InfillRequest, *, cancelled=None) -> InfillResult:
+    def infill(self, request: InfillRequest, *, cancelled=None, on_step=None) -> InfillResult:
         verb, _, argument = request.prefix.partition(" ")
         self.note(f"start {request.prefix}")
         if verb == "die":

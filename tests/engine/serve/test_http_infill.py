@@ -86,3 +86,15 @@ async def test_what_makes_no_sense_is_refused_in_one_sentence(
     error = msgspec.json.decode(response.content, type=WireError)
     assert sentence in error.message
     assert error.action
+
+
+@pytest.mark.parametrize("fields", [{}, {"stop": ["\n"]}, {"stop": ["e", "("]}, {"max_lines": 2}, {"temperature": 0.9, "seed": 5}])
+async def test_a_stream_of_a_real_engine_joins_to_its_whole_answer(http: httpx.AsyncClient, fields: dict[str, Any]) -> None:
+    body = {"prompt": PREFIX, "suffix": SUFFIX, "max_tokens": 21, **fields}
+    whole = (await http.post("/v1/completions", json=body)).json()
+    lines = (await http.post("/v1/completions", json={**body, "stream": True})).text.split("\n\n")
+    chunks = [msgspec.json.decode(line.removeprefix("data: ")) for line in lines if line and line != "data: [DONE]"]
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole["choices"][0]["text"]
+    assert chunks[-1]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    canvases = (await http.post("/v1/completions", json={**body, "stream": True, "diffusing": True})).text.split("\n\n")
+    assert msgspec.json.decode(canvases[-3].removeprefix("data: "))["choices"][0]["text"] == whole["choices"][0]["text"]
