@@ -104,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             le=1,
             description="Automatic suggestions the model is less sure of than this, by the line, are hidden; 0 shows all.",
         ),
-    ] = 0.35
+    ] = 0.4
     max_lines: Annotated[int, Meta(ge=1, le=200, description="Longest block offered, in lines.")] = 12
     prompt_tokens: Annotated[
         int, Meta(ge=0, le=1_000_000, description="Most tokens of context given to the model; 0 leaves it to the model.")

@@ -25,6 +25,10 @@ ONE_LINE_SLOTS = 48
 HYPOTHESES = 3
 """Lengths that are decoded together."""
 
+LONGEST_ROUND = 12
+LEAST_CIRCLING = 24
+"""Tokens that come again and again at the end of a text that has lost its way: in a round at most, and in all at least."""
+
 
 class LengthRule(Protocol):
     """What one hole may do to its length, and what a step's commits do to its canvas."""
@@ -196,6 +200,19 @@ def cut_lines(text: str, max_lines: int) -> tuple[str, bool]:
         if position < 0:
             return text, False
     return text[:position], True
+
+
+def goes_in_circles(tokens: Sequence[int]) -> bool:
+    """Whether the end of a text is the same few tokens over and over: a model that has begun so does not find its way out.
+
+    At least four rounds of at most `LONGEST_ROUND` tokens, and at least `LEAST_CIRCLING` tokens, so that short rows of equal
+    things are none.
+    """
+    for period in range(1, LONGEST_ROUND + 1):
+        span = max(LEAST_CIRCLING, 4 * period)
+        if len(tokens) >= span and all(tokens[-n] == tokens[-n - period] for n in range(1, span - period + 1)):
+            return True
+    return False
 
 
 def _ranked(sizes: Sequence[int], scores: Sequence[float]) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.api import Finish
 from engine.diffusion.denoise import Draft, Forward, Region, self_confidence
-from engine.diffusion.length import EndToken, Exact, LengthRule
+from engine.diffusion.length import EndToken, Exact, LengthRule, goes_in_circles
 from engine.diffusion.sampler import Sampler
 from engine.diffusion.speculation import can_speculate
 from engine.runtime.decoding import Options
@@ -187,7 +187,7 @@ class RollingFiller:
             finish = None if rest else "complete"
         elif canvas.end < canvas.size or (job.options.length == "fixed" and len(tokens) >= job.options.slots):
             finish = "complete"
-        elif len(tokens) >= spot.room:
+        elif len(tokens) >= spot.room or (job.options.length != "fixed" and goes_in_circles(tokens)):
             finish = "length"
         elif spot.gap.max_lines > 1 and lines >= spot.gap.max_lines:
             finish = "complete"

@@ -15,6 +15,7 @@ from engine.diffusion.length import (
     calibrated,
     candidates,
     entropy_fit,
+    goes_in_circles,
     preference,
     probe_sizes,
 )
@@ -254,3 +255,23 @@ def test_halves_hide_every_token_once() -> None:
 @pytest.mark.parametrize(("noise", "slots"), [(0.0, []), (0.25, [1]), (0.26, [1, 2]), (0.5, [1, 2]), (1.0, [0, 1, 2, 3])])
 def test_least_confident(noise: float, slots: list[int]) -> None:
     assert least_confident([0.9, 0.1, 0.2, 0.8], noise) == slots
+
+
+@pytest.mark.parametrize(
+    ("tokens", "circles"),
+    [
+        ([], False),
+        ([7] * 23, False),
+        ([1, 2, 3] + [7] * 24, True),
+        ([7] * 24 + [8], False),
+        ([1, 2, 3] * 8, True),
+        ([9, *([1, 2, 3] * 8)], True),
+        ([1, 2, 3] * 7 + [1, 2], False),
+        (list(range(12)) * 4, True),
+        (list(range(12)) * 3 + list(range(11)), False),
+        (list(range(13)) * 8, False),
+        ([1, 2] * 6 + [3] + [1, 2] * 11, False),
+    ],
+)
+def test_circles(tokens: list[int], circles: bool) -> None:
+    assert goes_in_circles(tokens) is circles

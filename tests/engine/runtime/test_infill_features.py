@@ -230,3 +230,10 @@ def test_values_that_are_not_numbers_are_an_error_not_a_loop(tmp_path, name: str
     save_file(weights | {broken: torch.full_like(weights[broken], torch.nan)}, folder / "model.safetensors")
     with pytest.raises(DeviceError, match=r"not numbers.*dtype bfloat16 or float32"):
         Engine.load(str(folder), device="cpu", dtype="float32")
+
+
+def test_a_text_that_goes_in_circles_ends_before_the_limit() -> None:
+    prefix = "class Account:\n    def deposit(self, amount):\n        self.balance += amount\n        self.history.append("
+    result = Engine.load("nano").infill(ask(prefix=prefix, suffix="\n", holes=(Hole(max_tokens=256, max_lines=1),)))
+    assert result.finish in ("complete", "length")
+    assert result.fills[0].tokens <= 64
