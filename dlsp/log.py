@@ -40,14 +40,17 @@ def older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def start_log(path: Path | None) -> None:
-    """Log to stderr and to a file from now on, at level INFO. A file that cannot be written is done without."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+def start_log(path: Path | None, stderr_level: int = logging.WARNING) -> None:
+    """Log to a file from now on, at level INFO, and to stderr what is a warning or worse: some editors take every line there for
+    an error. Without a file, or if it cannot be written, everything goes to stderr."""
+    stderr = logging.StreamHandler(sys.stderr)
+    handlers: list[logging.Handler] = [stderr]
     problem: OSError | None = None
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handlers.append(SharedFileHandler(path, _MOST_BYTES))
+            stderr.setLevel(stderr_level)
         except OSError as error:
             problem = error
     logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Put a Neovim >= 0.12 at DEST/bin/nvim:   editors/get-nvim.sh DEST
+# Put a Neovim >= 0.12 at DEST/bin/nvim:                            editors/get-nvim.sh DEST
+# Put an old one, for which the plugin draws by itself, there:       SUITE=trixie MINOR=10 NEWEST=11 editors/get-nvim.sh DEST
 #
 # A Neovim that is already on PATH and new enough is linked. Otherwise, on Debian and its kin, the package and everything
 # it needs (its own libc included) is downloaded and unpacked into DEST. apt runs with a private configuration and an empty
@@ -9,7 +10,8 @@
 # that need an editor find it and show it as their reason to skip.
 set -euo pipefail
 
-WANTED_MINOR=12
+WANTED_MINOR=${MINOR:-12}
+NEWEST=${NEWEST:-999}
 SUITE=${SUITE:-forky}
 DEST=$(mkdir -p "$1" && cd "$1" && pwd -P)
 PATCHELF=${PATCHELF:-patchelf}
@@ -22,7 +24,7 @@ unavailable() {
 new_enough() {
     local minor
     minor=$("$1" --version 2>/dev/null | sed -n '1s/^NVIM v0\.\([0-9]*\).*/\1/p')
-    [ -n "$minor" ] && [ "$minor" -ge "$WANTED_MINOR" ]
+    [ -n "$minor" ] && [ "$minor" -ge "$WANTED_MINOR" ] && [ "$minor" -le "$NEWEST" ]
 }
 
 if [ -x "$DEST/bin/nvim" ] && new_enough "$DEST/bin/nvim"; then
@@ -74,5 +76,5 @@ printf '#!/bin/sh\nexport VIMRUNTIME="%s/usr/share/nvim/runtime"\nexec "%s/usr/b
 chmod +x "$DEST/bin/nvim"
 rm -rf "$APT"
 
-new_enough "$DEST/bin/nvim" || { rm -rf "$DEST/bin"; unavailable "the Neovim of suite $SUITE is older than 0.$WANTED_MINOR or does not run here."; }
+new_enough "$DEST/bin/nvim" || { rm -rf "$DEST/bin"; unavailable "the Neovim of suite $SUITE is not the one that is wanted (0.$WANTED_MINOR), or does not run here."; }
 echo "$DEST/bin/nvim: $("$DEST/bin/nvim" --version | head -1)"

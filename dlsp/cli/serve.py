@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Coroutine
@@ -47,10 +48,11 @@ def serve(
         raise ConfigError(f"{record} exists already.", "Name another file for the recording.")
     if tcp:
         address = parse_address(tcp)
-        _start_log()
+        # Nobody but a person at a terminal starts this, and wants to see who comes.
+        _start_log(logging.INFO)
         raise typer.Exit(_run(serve_tcp(_connection(record), address)))
     source, sink = take_stdio()
-    _start_log()
+    _start_log(logging.WARNING)
     raise typer.Exit(_run(serve_stdio(_connection(record), source, sink)))
 
 
@@ -128,10 +130,10 @@ def _recorded(tap: Tap) -> Any:
     return lambda settings: RecordedBackend(create_backend(settings), tap)
 
 
-def _start_log() -> None:
+def _start_log(stderr_level: int) -> None:
     from dlsp.log import log_file, start_log
 
-    start_log(log_file())
+    start_log(log_file(), stderr_level)
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:

@@ -146,10 +146,13 @@ class _Actions:
         offers = []
         for diagnostic in found:
             ends = (diagnostic.range.start, diagnostic.range.end)
-            start, end = (snapshot.point((each.line, each.character), self._session.encoding) for each in ends)
+            start, end = sorted(snapshot.point((each.line, each.character), self._session.encoding) for each in ends)
+            if start == end:
+                # Some only say on which line something is wrong.
+                start, end = Point(start.line, 0), Point(start.line, len(snapshot.line(start.line)))
             said = " ".join(diagnostic.message.split())
             said = said if len(said) <= _TITLE_CHARACTERS else said[: _TITLE_CHARACTERS - 1] + "…"
-            offers.append(_Offer(REPAIR, "repair", f"dlsp: Repair: {said}", (Span(min(start, end), max(start, end)),), (diagnostic,)))
+            offers.append(_Offer(REPAIR, "repair", f"dlsp: Repair: {said}", (Span(start, end),), (diagnostic,)))
         if not found:
             lines = Span(Point(span.start.line, 0), Point(span.end.line, len(snapshot.line(span.end.line))))
             if wrong := syntax.error_spans(snapshot, lines):

@@ -119,14 +119,16 @@ def of_marks(snapshot: Snapshot, mark: str, within: Span | None = None) -> tuple
 
 
 def of_errors(snapshot: Snapshot, span: Span) -> tuple[Opening, ...]:
-    """The statements around the syntax errors in the lines of a span, or around the span itself where the syntax is right.
+    """The statements around the syntax errors in the lines of a span, or around the span itself where the syntax is right; none
+    where the syntax is right and nothing is selected.
 
     What stands there is a draft of which only the lines with the error are open.
     """
     start, end = _ordered(snapshot, span)
     lines = Span(Point(start.line, 0), Point(end.line, len(snapshot.line(end.line))))
     found = []
-    for wrong in syntax.error_spans(snapshot, lines) or (Span(start, end),):
+    selected = (Span(start, end),) if start < end else ()
+    for wrong in syntax.error_spans(snapshot, lines) or selected:
         rows = _trimmed(snapshot, _lines_of_error(snapshot, wrong, lines))
         around = syntax.statement_around(snapshot, rows) or rows
         whole = _trimmed(snapshot, Span(min(around.start, rows.start), max(around.end, rows.end)))

@@ -32,17 +32,21 @@ def record(text: str) -> logging.LogRecord:
     return logging.LogRecord("dlsp.x", logging.INFO, "", 0, text, (), None)
 
 
-def test_levels_and_the_silence_of_those_who_quote_documents(tmp_path: Path) -> None:
+def test_levels_and_the_silence_of_those_who_quote_documents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "logs" / "server.log"
     start_log(path)
     logging.getLogger("dlsp.a").debug("hidden")
     logging.getLogger("dlsp.a").info("told")
+    logging.getLogger("dlsp.a").warning("logs in a box")
     logging.getLogger("pygls").error("Content: secret")
     logging.getLogger("httpx").info("GET")
     set_level("error")
     logging.getLogger("dlsp.a").warning("hidden as well")
     set_level("debug")
     logging.getLogger("pygls").debug("everything")
+    said = capsys.readouterr().err
+    assert "logs in a box" in said
+    assert "told" not in said
     text = path.read_text()
     assert f" {os.getpid()} INFO dlsp.a: told" in text
     assert "everything" in text

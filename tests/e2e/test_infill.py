@@ -111,8 +111,9 @@ async def test_repairing_takes_the_text_that_changes_the_least() -> None:
         assert client.editor.text == CODE
 
 
-async def test_there_may_be_nothing_to_repair() -> None:
-    async with filling_client("x", "\n\n") as client:
+@pytest.mark.parametrize("text", ["\n\n", "total = 1\n"])
+async def test_there_may_be_nothing_to_repair(text: str) -> None:
+    async with filling_client("x", text) as client:
         at = {"line": 0, "character": 0}
         assert (await client.run_command("dlsp.repair", ranges=[{"start": at, "end": at}]))["reason"] == "no_error"
         assert len(client.shown) == 1

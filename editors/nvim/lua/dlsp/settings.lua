@@ -23,7 +23,7 @@
 ---@field tabStops? boolean Make the uncertain parts of filled text tab stops, in editors that know snippet edits. Default: `false`.
 ---@field stats? boolean Keep counts of what was shown and accepted in a local file, without any text; see `dlsp stats`. Default: `true`.
 ---@field deadlineMs? integer After this many milliseconds the best text so far is taken; 0 waits for the model to finish. Default: `300`.
----@field minConfidence? number Automatic suggestions the model is less sure of than this, by the line, are hidden; 0 shows all. Default: `0.35`.
+---@field minConfidence? number Automatic suggestions the model is less sure of than this, by the line, are hidden; 0 shows all. Default: `0.4`.
 ---@field maxLines? integer Longest block offered, in lines. Default: `12`.
 ---@field promptTokens? integer Most tokens of context given to the model; 0 leaves it to the model. Default: `0`.
 ---@field model? string Model: `nano`, one that `dlsp models` lists, or the path of a checkpoint folder. Default: `"nano"`.

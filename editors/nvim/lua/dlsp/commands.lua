@@ -1,0 +1,313 @@
+--- `:Dlsp`: subcommands, their completion, and what they ask of the server.
+--- The server says by itself what came of it, so nothing is said here but what it cannot say.
+local lsp = require('dlsp.lsp')
+local server = require('dlsp.server')
+local status = require('dlsp.status')
+
+local M = {}
+
+local api = vim.api
+local namespace = api.nvim_create_namespace('dlsp.busy')
+
+---@class dlsp.Range rows and byte columns from 0, the end excluded
+---@field [1] integer
+---@field [2] integer
+---@field [3] integer
+---@field [4] integer
+
+--- The client for the current buffer; says what is wrong if there is none.
+---@return vim.lsp.Client?
+local function client_or_say()
+  local client = lsp.client(api.nvim_get_current_buf())
+  if not client then
+    status.say('no server runs for this file. `:checkhealth dlsp` says why, `:Dlsp restart` starts it.', vim.log.levels.WARN)
+  end
+  return client
+end
+
+--- Run a command of the server.
+---@param name string without `dlsp.`
+---@param argument table
+---@param done? fun(result: table?)
+local function execute(name, argument, done)
+  local client = client_or_say()
+  if not client then
+    return
+  end
+  local params = { command = 'dlsp.' .. name, arguments = { next(argument) and argument or vim.empty_dict() } }
+  lsp.request(client, 'workspace/executeCommand', params, function(err, result)
+    if err then
+      status.say(err.message or 'the command failed; `:Dlsp log` says how.', vim.log.levels.WARN)
+    end
+    if done then
+      done(not err and result or nil)
+    end
+  end, api.nvim_get_current_buf())
+end
+
+--- Fill, refine or repair. The lines are marked until the server has answered.
+---@param name string
+---@param range? dlsp.Range
+---@param more? table
+local function fill(name, range, more)
+  local client = client_or_say()
+  if not client then
+    return
+  end
+  local buf = api.nvim_get_current_buf()
+  local argument = vim.tbl_extend('force', { uri = vim.uri_from_bufnr(buf), version = vim.lsp.util.buf_versions[buf] }, more or {})
+  local mark
+  if range then
+    argument.ranges = {
+      {
+        start = lsp.position_at(client, buf, range[1], range[2]),
+        ['end'] = lsp.position_at(client, buf, range[3], range[4]),
+      },
+    }
+    mark = api.nvim_buf_set_extmark(buf, namespace, range[1], range[2], {
+      end_row = range[3],
+      end_col = range[4],
+      hl_group = 'DlspBusy',
+      virt_text = { { ' :Dlsp cancel ', 'DlspGhostHint' } },
+      virt_text_pos = 'eol',
+      strict = false,
+    })
+  end
+  execute(name, argument, function()
+    if mark and api.nvim_buf_is_valid(buf) then
+      api.nvim_buf_del_extmark(buf, namespace, mark)
+    end
+  end)
+end
+
+--- Whole lines, without their indentation at the start and the line end behind them.
+---@param first integer from 1
+---@param last integer
+---@return dlsp.Range
+local function lines(first, last)
+  local ends = api.nvim_buf_get_lines(0, last - 1, last, false)[1] or ''
+  return { first - 1, 0, last - 1, #ends }
+end
+
+--- From one mark to another, the character there included.
+---@param from string
+---@param to string
+---@return dlsp.Range
+local function marks(from, to)
+  local first, last = api.nvim_buf_get_mark(0, from), api.nvim_buf_get_mark(0, to)
+  local line = api.nvim_buf_get_lines(0, last[1] - 1, last[1], false)[1] or ''
+  local col = math.min(last[2], #line)
+  if col < #line then
+    col = col + #line:sub(col + 1):match('^[%z\1-\127\194-\255]?[\128-\191]*')
+  end
+  return { first[1] - 1, first[2], last[1] - 1, col }
+end
+
+--- What a command is about: the characters that were selected, else the lines of its range.
+---@param args table the argument of a user command
+---@return dlsp.Range? nil if it has no range
+local function range_of(args)
+  if args.range == 0 then
+    return nil
+  end
+  local first, last = api.nvim_buf_get_mark(0, '<'), api.nvim_buf_get_mark(0, '>')
+  local selected = args.range == 2 and vim.fn.visualmode() == 'v' and first[1] == args.line1 and last[1] == args.line2
+  return selected and marks('<', '>') or lines(args.line1, args.line2)
+end
+
+---@return dlsp.Range
+local function cursor()
+  local row, col = unpack(api.nvim_win_get_cursor(0))
+  return { row - 1, col, row - 1, col }
+end
+
+--- A share such as 0.3 or 30%; nil, and a sentence, if it is none.
+---@param said? string
+---@return table? more
+local function noise_of(said)
+  if not said then
+    return {}
+  end
+  local number = tonumber((said:gsub('%%$', '')))
+  number = number and (said:match('%%$') and number / 100 or number)
+  if not number or number < 0 or number > 1 then
+    status.say(('`%s` is no noise level. Give a share from 0 (keep all) to 1 (write anew), such as 0.3.'):format(said), vim.log.levels.WARN)
+    return nil
+  end
+  return { noise = number }
+end
+
+--- Lines in a scratch window that `q` closes.
+---@param name string
+---@param shown string[]
+local function scratch(name, shown)
+  vim.cmd('botright new')
+  local buf = api.nvim_get_current_buf()
+  vim.bo[buf].buftype, vim.bo[buf].bufhidden, vim.bo[buf].swapfile = 'nofile', 'wipe', false
+  pcall(api.nvim_buf_set_name, buf, name)
+  api.nvim_buf_set_lines(buf, 0, -1, false, shown)
+  vim.bo[buf].modifiable = false
+  api.nvim_win_set_height(0, math.min(#shown + 1, math.floor(vim.o.lines / 2)))
+  vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = buf })
+end
+
+local function doctor()
+  local program, file = server.find(), api.nvim_buf_get_name(0)
+  if not program then
+    status.say(server.advice(), vim.log.levels.WARN)
+    return
+  end
+  local client = lsp.client(api.nvim_get_current_buf())
+  local cmd = { program, 'doctor', '--root', client and client.root_dir or client and client.config.root_dir or vim.fn.getcwd() }
+  if file ~= '' and vim.bo.buftype == '' then
+    vim.list_extend(cmd, { '--file', file })
+  end
+  status.say('the doctor is looking …')
+  vim.system(cmd, { text = true, env = { NO_COLOR = '1' } }, vim.schedule_wrap(function(done)
+    scratch('dlsp doctor', vim.split(vim.trim((done.stdout or '') .. (done.stderr or '')), '\n', { plain = true }))
+  end))
+end
+
+---@class dlsp.Subcommand
+---@field run fun(args: table, word?: string)
+---@field words? string[] what its argument may be
+
+local noise = { '0.1', '0.3', '0.5', '0.7', '1' }
+
+---@type table<string, dlsp.Subcommand>
+local subcommands = {
+  toggle = {
+    run = function(_, word)
+      local language = word == 'language' and vim.bo.filetype or word
+      execute('toggle', language and { language = language } or {})
+    end,
+    words = { 'language' },
+  },
+  snooze = {
+    run = function(_, word)
+      local minutes = word and tonumber(word)
+      if word and not minutes then
+        status.say(('`%s` is no number of minutes.'):format(word), vim.log.levels.WARN)
+        return
+      end
+      execute('snooze', minutes and { minutes = minutes } or {})
+    end,
+    words = { '5', '10', '30', '60' },
+  },
+  resume = {
+    run = function()
+      execute('resume', {})
+    end,
+  },
+  reset = {
+    run = function()
+      execute('reset', {})
+    end,
+  },
+  status = {
+    run = function()
+      api.nvim_echo({ { table.concat(status.lines(), '\n') } }, false, {})
+    end,
+  },
+  infill = {
+    run = function(args)
+      fill('infill', range_of(args) or lines(args.line1, args.line1))
+    end,
+  },
+  refine = {
+    run = function(args, word)
+      local more = noise_of(word)
+      if more then
+        fill('refine', range_of(args) or lines(args.line1, args.line1), more)
+      end
+    end,
+    words = noise,
+  },
+  repair = {
+    run = function(args)
+      fill('repair', range_of(args) or cursor())
+    end,
+  },
+  holes = {
+    run = function(args)
+      fill('fillHoles', range_of(args))
+    end,
+  },
+  again = {
+    run = function()
+      fill('reroll')
+    end,
+  },
+  longer = {
+    run = function()
+      fill('lengthen')
+    end,
+  },
+  shorter = {
+    run = function()
+      fill('shorten')
+    end,
+  },
+  cancel = {
+    run = function()
+      execute('cancel', { uri = vim.uri_from_bufnr(0) })
+    end,
+  },
+  log = {
+    run = function()
+      execute('logFile', {})
+    end,
+  },
+  restart = { run = server.restart },
+  doctor = { run = doctor },
+}
+
+--- `operatorfunc` for a motion or a text object.
+---@param name string
+---@return fun(kind: string)
+local function operator(name)
+  return function(kind)
+    local range = marks('[', ']')
+    fill(name, kind == 'char' and range or lines(range[1] + 1, range[3] + 1))
+  end
+end
+M.operate_infill, M.operate_refine = operator('infill'), operator('refine')
+
+---@return string[]
+local function names()
+  local found = vim.tbl_keys(subcommands)
+  table.sort(found)
+  return found
+end
+
+---@param lead string
+---@param line string
+---@return string[]
+local function complete(lead, line)
+  local words = vim.split(vim.trim(line:gsub("^%W*%S-Dlsp", '')), '%s+')
+  local done = line:match('%s$') and #words or #words - 1
+  if words[1] == '' then
+    done = 0
+  end
+  local offered = done == 0 and names() or done == 1 and (subcommands[words[1]] or {}).words or {}
+  return vim.tbl_filter(function(word)
+    return vim.startswith(word, lead)
+  end, offered)
+end
+
+--- Define `:Dlsp`.
+function M.define()
+  api.nvim_create_user_command('Dlsp', function(args)
+    local name, word, extra = args.fargs[1] or 'status', args.fargs[2], args.fargs[3]
+    local subcommand = subcommands[name]
+    if not subcommand then
+      status.say(('there is no `:Dlsp %s`; there are: %s.'):format(name, table.concat(names(), ' ')), vim.log.levels.ERROR)
+    elseif extra then
+      status.say(('`:Dlsp %s` takes one argument at most.'):format(name), vim.log.levels.ERROR)
+    else
+      subcommand.run(args, word)
+    end
+  end, { nargs = '*', range = true, complete = complete, desc = 'dlsp: local completion with diffusion models' })
+end
+
+return M

@@ -1,0 +1,279 @@
+--- Finds the server, says how Neovim starts it, and starts it again when it has crashed.
+--- Knows nothing of what the server answers.
+local lsp = require('dlsp.lsp')
+local options = require('dlsp.options')
+local status = require('dlsp.status')
+
+local M = {}
+
+local uv = vim.uv
+-- This many crashes within so many milliseconds, and it stays down.
+local CRASHES, WITHIN = 3, 300000
+
+---@type table<integer, { config: vim.lsp.ClientConfig, buffers: table<integer, true> }> by the client's id
+local attached = {}
+---@type integer[] when it crashed
+local crashes = {}
+local leaving = false
+local told = false
+
+-- editors/nvim/lua/dlsp/server.lua, in the source tree of dlsp.
+local TREE = vim.fs.normalize(vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':p:h:h:h:h:h'))
+
+---@param folder string
+---@return string
+local function in_environment(folder)
+  return vim.fn.has('win32') == 1 and folder .. '/Scripts/dlsp.exe' or folder .. '/bin/dlsp'
+end
+
+--- Where the server is looked for, in this order. A project's own `.venv` is not among them unless it is active: to open a file
+--- must not run a program that came with it.
+---@return string[]
+function M.places()
+  local found = { 'dlsp' }
+  for _, name in ipairs({ 'VIRTUAL_ENV', 'CONDA_PREFIX' }) do
+    local folder = vim.env[name]
+    if folder and folder ~= '' then
+      found[#found + 1] = in_environment(folder)
+    end
+  end
+  found[#found + 1] = in_environment(TREE .. '/.venv')
+  -- Where pipx and `uv tool` put programs, also if that is not on the PATH of a desktop session.
+  found[#found + 1] = vim.fs.normalize('~/.local/bin/dlsp')
+  return found
+end
+
+--- The program, without arguments; nil if it is not found.
+---@return string?
+function M.find()
+  local cmd = options.get().cmd
+  if cmd and type(cmd) ~= 'function' then
+    local program = vim.fn.expand(type(cmd) == 'table' and cmd[1] or cmd --[[@as string]])
+    return vim.fn.executable(program) == 1 and program or nil
+  end
+  for _, program in ipairs(M.places()) do
+    if vim.fn.executable(program) == 1 then
+      return program
+    end
+  end
+  return nil
+end
+
+--- The command that runs the server, or the function that connects to it; nil if it is not found.
+---@return string[]|function?
+function M.command()
+  local cmd = options.get().cmd
+  if type(cmd) == 'function' then
+    return cmd
+  end
+  local program = M.find()
+  if not program then
+    return nil
+  end
+  if type(cmd) == 'table' and #cmd > 1 then
+    return vim.list_extend({ program }, vim.list_slice(cmd, 2))
+  end
+  return { program, 'serve', '--stdio' }
+end
+
+--- How to get the server, for a person.
+---@return string
+function M.advice()
+  local cmd = options.get().cmd
+  if cmd then
+    local named = type(cmd) == 'table' and cmd[1] or cmd
+    return ('the server `%s` cannot be run. Correct `cmd` in the options of dlsp.'):format(named)
+  end
+  local source = uv.fs_stat(TREE .. '/pyproject.toml') and TREE or '/path/to/dlsp'
+  return ("the server is not found. Install it with `pipx install %s`, or name it: vim.g.dlsp = { cmd = '/path/to/bin/dlsp' }."):format(source)
+end
+
+--- Say once that there is no server.
+local function say_missing()
+  if not told then
+    told = true
+    vim.schedule(function()
+      status.say(M.advice() .. ' `:checkhealth dlsp` says where it was looked for.', vim.log.levels.WARN)
+    end)
+  end
+end
+
+--- Start a client for a buffer, or attach the buffer to the one that runs.
+---@param config table
+---@param buf integer
+local function start(config, buf)
+  if vim.api.nvim_buf_is_loaded(buf) then
+    vim.lsp.start(config, { bufnr = buf })
+  end
+end
+
+---@param code integer
+---@param signal integer
+---@param id integer
+local function on_exit(code, signal, id)
+  local ended = attached[id]
+  attached[id] = nil
+  status.gone(id)
+  -- Status 0 and the signal of `client:stop(true)` are what somebody wanted.
+  if not ended or leaving or ended.stopping or (code == 0 and (signal == 0 or signal == 15)) then
+    return
+  end
+  local now = uv.now()
+  crashes = vim.tbl_filter(function(moment)
+    return now - moment < WITHIN
+  end, crashes)
+  crashes[#crashes + 1] = now
+  if not options.get().restart then
+    return
+  end
+  vim.schedule(function()
+    if #crashes > CRASHES then
+      status.say(('the server ended %d times in a row and stays down. `:Dlsp doctor` looks why, `:Dlsp restart` tries again.'):format(#crashes), vim.log.levels.ERROR)
+      return
+    end
+    -- Neovim forgets the old client a little later, and would take it for the one that runs.
+    vim.defer_fn(function()
+      for buf in pairs(ended.buffers) do
+        start(ended.config, buf)
+      end
+    end, 250 * 2 ^ #crashes)
+  end)
+end
+
+---@param params table
+local function before_init(params)
+  local document = params.capabilities.textDocument
+  if options.get().ghost == 'off' then
+    -- Then the server offers its text in the completion menu.
+    document.inlineCompletion = nil
+  else
+    document.inlineCompletion = { dynamicRegistration = false }
+  end
+end
+
+--- The configuration of the client, for `vim.lsp.config` or `vim.lsp.start`.
+---@return table
+function M.config()
+  local wanted = options.get()
+  local settings = next(wanted.settings) and wanted.settings or vim.empty_dict()
+  return {
+    name = lsp.NAME,
+    -- Where there is no program, `root_dir` keeps this from being called until there is one.
+    cmd = M.command() or function(dispatchers, config)
+      local cmd = M.command() or { 'dlsp', 'serve', '--stdio' }
+      return type(cmd) == 'function' and cmd(dispatchers, config) or vim.lsp.rpc.start(cmd, dispatchers, { cwd = config.cmd_cwd })
+    end,
+    -- No `filetypes`: which languages get suggestions is a setting of dlsp, and buffers without a file are never attached.
+    -- A file outside any project gets completions too.
+    workspace_required = false,
+    root_dir = function(buf, on_dir)
+      if vim.bo[buf].buftype ~= '' then
+        return
+      end
+      local cmd = vim.lsp.config and vim.lsp.config[lsp.NAME].cmd
+      if type(cmd) ~= 'table' and not M.command() then
+        say_missing()
+        return
+      end
+      on_dir(vim.fs.root(buf, wanted.root_markers))
+    end,
+    init_options = settings,
+    settings = { dlsp = settings },
+    before_init = before_init,
+    on_exit = on_exit,
+    handlers = status.handlers,
+  }
+end
+
+--- Start the server for every file, with a Neovim that has no `vim.lsp.enable` (0.10).
+function M.enable_the_old_way()
+  local function try(buf)
+    if vim.bo[buf].buftype ~= '' or vim.api.nvim_buf_get_name(buf) == '' then
+      return
+    end
+    local cmd = M.command()
+    if not cmd then
+      return say_missing()
+    end
+    local config = M.config()
+    config.cmd, config.root_dir = cmd, vim.fs.root(buf, options.get().root_markers)
+    config.capabilities = vim.lsp.protocol.make_client_capabilities()
+    start(config, buf)
+  end
+  vim.api.nvim_create_autocmd('FileType', {
+    group = vim.api.nvim_create_augroup('dlsp.enable', {}),
+    callback = function(event)
+      try(event.buf)
+    end,
+  })
+  for _, buf in ipairs(vim.api.nvim_list_bufs()) do
+    if vim.api.nvim_buf_is_loaded(buf) and vim.bo[buf].filetype ~= '' then
+      try(buf)
+    end
+  end
+end
+
+--- Remember who is attached, for the time after a crash.
+---@param client vim.lsp.Client
+---@param buf integer
+function M.on_attach(client, buf)
+  attached[client.id] = attached[client.id] or { config = client.config, buffers = {} }
+  attached[client.id].buffers[buf] = true
+end
+
+---@param client_id integer
+---@param buf integer
+function M.on_detach(client_id, buf)
+  -- A crash detaches all buffers, too, but only after `on_exit` has taken the list.
+  if attached[client_id] then
+    attached[client_id].buffers[buf] = nil
+  end
+end
+
+--- Neovim is about to end.
+function M.leave()
+  leaving = true
+end
+
+--- Stop the server and start it anew for the same buffers; start it for this buffer if none runs.
+function M.restart()
+  crashes, told = {}, false
+  local clients = vim.lsp.get_clients({ name = lsp.NAME })
+  if #clients == 0 then
+    if not M.command() then
+      return say_missing()
+    end
+    -- `doautoall` would run the user's own commands, too; these two only look for buffers that lack a client.
+    if vim.lsp.enable then
+      vim.lsp.config(lsp.NAME, { cmd = M.command() })
+      vim.lsp.enable(lsp.NAME)
+    else
+      M.enable_the_old_way()
+    end
+    return
+  end
+  for _, client in ipairs(clients) do
+    local one = attached[client.id] or { config = client.config, buffers = {} }
+    one.stopping = true
+    local buffers = vim.tbl_keys(one.buffers)
+    lsp.stop(client, false)
+    local began, timer = uv.now(), assert(uv.new_timer())
+    timer:start(50, 50, vim.schedule_wrap(function()
+      if timer:is_closing() then
+        return
+      end
+      if vim.lsp.get_client_by_id(client.id) then
+        if uv.now() - began > 3000 then
+          lsp.stop(client, true)
+        end
+        return
+      end
+      timer:close()
+      for _, buf in ipairs(buffers) do
+        start(one.config, buf)
+      end
+    end))
+  end
+end
+
+return M
