@@ -1,6 +1,7 @@
-"""Draws denoise.svg: every canvas of one real run of `nano` on a hole of examples/demo.py, one after the other, as an animation.
+"""Draws denoise.svg: every canvas of one real run of `nano` on a hole of a file, one after the other, as an animation.
 
-Run it from the repository's folder: `.venv/bin/python docs/images/denoise.py LINE:FROM-TO` (columns from 1; what stands between them is the hole).
+Run it from the repository's folder: `.venv/bin/python docs/images/denoise.py FILE:LINE:FROM-TO`. Columns count from 1; what stands
+between them is the hole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from engine.api import Decoding, Hole, InfillRequest
 from engine.runtime.engine import CanvasView, Engine
 
 MODEL = "nano"
-SOURCE = Path("examples/demo.py")
+HOLE = "engine/bench/context.py:41:16-57"
 TARGET = Path(__file__).with_suffix(".svg")
 FRAME_SECONDS, LAST_SECONDS = 0.9, 3.0
 CHARACTER, LINE, MARGIN = 8.43, 21, 18
@@ -23,8 +24,9 @@ COLOURS = {"back": "#0f1420", "dim": "#8b97ad", "masked": "#b48ead", "sure": "#7
 
 
 def main() -> None:
-    line, first, last = map(int, re.split("[:-]", sys.argv[1] if len(sys.argv) > 1 else "24:43-56"))
-    lines = SOURCE.read_text(encoding="utf-8").split("\n")
+    path, *place = re.split("[:-]", sys.argv[1] if len(sys.argv) > 1 else HOLE)
+    line, first, last = map(int, place)
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
     above, head, tail, below = lines[: line - 1], lines[line - 1][: first - 1], lines[line - 1][last - 1 :], lines[line:]
     views: list[CanvasView] = []
     request = InfillRequest(
@@ -32,7 +34,7 @@ def main() -> None:
         suffix="\n".join([tail, *below]),
         holes=(Hole(max_lines=1),),
         decoding=Decoding(schedule="threshold"),
-        path=SOURCE.as_posix(),
+        path=path,
         language="python",
     )
     result = Engine.load(MODEL).infill(request, on_step=views.append)
@@ -40,7 +42,8 @@ def main() -> None:
     # Before the first step there is nothing but masks.
     first = [[("masked", "░")] * len(views[0].slots)]
     frames = first + [_parts(view) for view in views] + [[("sure", result.text)]]
-    notes = [f"step {number} of {len(views)}" for number in range(len(views) + 1)] + [f"{len(views)} steps, {result.fills[0].tokens} tokens"]
+    notes = [f"step {number} of {len(views)}" for number in range(len(views) + 1)]
+    notes.append(f"{len(views)} steps, {result.fills[0].tokens} tokens")
     TARGET.write_text(_svg(around, frames, notes), encoding="utf-8")
     print(f"{TARGET}: {len(frames)} pictures, {result.text!r}")
 
