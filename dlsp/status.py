@@ -127,6 +127,11 @@ class StatusBoard:
         """How many tokens of context the model reads; 0 while that is not known."""
         return self._engine.prompt_tokens
 
+    @property
+    def reads_snippets(self) -> bool:
+        """Whether the model takes text from other files."""
+        return self._engine.reads_snippets
+
     def engine_changed(self, status: Status, backend: str) -> None:
         """The engine is in another state, or further with loading. What the latest answer lacked stays known while it serves."""
         self._engine = status

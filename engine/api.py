@@ -171,7 +171,8 @@ class InfillResult(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One state of an engine. `reason` is machine-readable, `message` one sentence for a person, `progress` 0 to 1 while loading.
 
-    `prompt_tokens` is how many tokens of context the model reads, 0 while that is not known.
+    `prompt_tokens` is how many tokens of context the model reads, 0 while that is not known; `reads_snippets` whether it takes text
+    from other files.
     """
 
     state: State
@@ -184,6 +185,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     version: str = ""
     prompt_tokens: int = 0
+    reads_snippets: bool = True
 
 
 class HostAddress(msgspec.Struct, frozen=True, kw_only=True):

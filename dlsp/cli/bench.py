@@ -208,6 +208,8 @@ def context(
         packages.setdefault(file.package, {})[file.path] = file.text
     facts = facts_of_run(threads) | {"seed": seed, "share": share, "budget_ms": budget_ms}
     engine, facts["model"] = load_engine(config)
+    # Whether a model is better with text from other files is what is to be found out.
+    engine.reads_snippets = engine.token_ids.document is not None
     reads = prompt_tokens or engine.defaults.prefix_tokens + engine.defaults.suffix_tokens
     facts["prompt_tokens"] = reads
     with workspaces(packages, Plan(share=share, prompt_tokens=reads, budget_ms=budget_ms, seed=seed)) as make:

@@ -84,7 +84,8 @@ class ContextSpot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     `open` are the other open documents, the one used last first; `cells` the earlier code cells of a notebook, the nearest
     last; `previous` is what the document's last request was given. `prompt_tokens` is how much the model reads, 0 if that is
-    not known. Sources are asked until `until`, a moment of `time.perf_counter`.
+    not known, `reads_snippets` whether text from elsewhere is of use to it. Sources are asked until `until`, a moment of
+    `time.perf_counter`.
     """
 
     snapshot: Snapshot
@@ -100,6 +101,7 @@ class ContextSpot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     cells: tuple[Snapshot, ...] = ()
     previous: Kept | None = None
     prompt_tokens: int = 0
+    reads_snippets: bool = True
 
     @property
     def late(self) -> bool:

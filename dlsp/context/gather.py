@@ -103,7 +103,7 @@ def _snippets(spot: ContextSpot) -> tuple[tuple[Candidate, ...], tuple[tuple[str
     found: list[Candidate] = []
     spent: dict[str, float] = {}
     wanted = spot.settings.context
-    if spot.room >= _LEAST_CHARACTERS:
+    if spot.reads_snippets and spot.room >= _LEAST_CHARACTERS:
         for name, source in SOURCES:
             if name in wanted and not spot.late:
                 began = perf_counter()

@@ -41,7 +41,8 @@ class InfillDefaults(msgspec.Struct, frozen=True, kw_only=True):
 
     `length` is the length policy, `canvas` the slots a hole starts with, `score` ranks proposals, `schedule` with its
     `threshold` (the level, whatever the schedule) says how many are committed; budgets of context are in tokens.
-    `calibration` makes confidence a probability; without it confidence is the product of token probabilities.
+    `calibration` makes confidence a probability; without it confidence is the product of token probabilities. `snippets` says
+    whether text from other files helps; a model trained on single documents may be better without.
     """
 
     layout: PromptLayout = "in_place"
@@ -55,6 +56,7 @@ class InfillDefaults(msgspec.Struct, frozen=True, kw_only=True):
     prefix_tokens: int = 512
     suffix_tokens: int = 512
     calibration: Calibration | None = None
+    snippets: bool = True
 
 
 class FimTokens(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,6 +115,7 @@ class Engine:
             self._plain = RollingFiller(PlainRunner(network, ids, slots), self._tools)
         sees_suffix = attention != "block_causal" or ids.fim is not None
         self._layout = Layout(ids.document, self.defaults.prefix_tokens, self.defaults.suffix_tokens if sees_suffix else 0)
+        self.reads_snippets = self.defaults.snippets and ids.document is not None
         self.prompt_tokens = self._layout.prefix_tokens + self._layout.suffix_tokens
 
     @classmethod
@@ -227,7 +228,8 @@ class Engine:
 
     def _budget(self, limits: Limits) -> Layout:
         """The layout's budgets with the snippets' share, scaled down where a request asks for a shorter prompt."""
-        layout = replace(self._layout, snippet_share=min(max(limits.snippet_share, 0.0), 1.0))
+        document = self._layout.document_id if self.reads_snippets else None
+        layout = replace(self._layout, document_id=document, snippet_share=min(max(limits.snippet_share, 0.0), 1.0))
         if not 0 < limits.prompt_tokens < self.prompt_tokens:
             return layout
         share = limits.prompt_tokens / self.prompt_tokens

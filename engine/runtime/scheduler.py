@@ -50,6 +50,11 @@ class InfillEngine(Protocol):
         """How many tokens of context the model reads, 0 where that is not known."""
         ...
 
+    @property
+    def reads_snippets(self) -> bool:
+        """Whether the model takes text from other files."""
+        ...
+
     def infill(self, request: InfillRequest, *, cancelled: Callable[[], bool] | None = None) -> InfillResult:
         """Fill the holes, blocking; `cancelled` is polled between denoise steps. Raises `RequestError`."""
         ...

@@ -41,6 +41,7 @@ class LiveEngine:
         self._engine = engine
         self.model, self.device, self.dtype = engine.model, engine.device, engine.dtype
         self.fallback_reason, self.notice, self.prompt_tokens = engine.fallback_reason, engine.notice, engine.prompt_tokens
+        self.reads_snippets = engine.reads_snippets
         self.steady = getattr(getattr(engine, "defaults", None), "length", "") != _UNSTEADY
 
     def infill(self, request: InfillRequest, *, cancelled: Callable[[], bool] | None = None) -> InfillResult:

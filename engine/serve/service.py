@@ -144,8 +144,9 @@ class EngineService:
             self._scheduler = Scheduler(self._engine, self._executor, self._busy)
             reason = "cpu_fallback" if engine.fallback_reason else "licence" if engine.notice else ""
             message = " ".join(part for part in (engine.fallback_reason, engine.notice) if part)
-            facts = {"model": engine.model, "device": engine.device, "dtype": engine.dtype, "prompt_tokens": engine.prompt_tokens}
-            self._publish(replace(self._status, state="ready", reason=reason, message=message, progress=1.0, **facts))
+            ready = replace(self._status, state="ready", reason=reason, message=message, progress=1.0, model=engine.model)
+            reads = {"prompt_tokens": engine.prompt_tokens, "reads_snippets": engine.reads_snippets}
+            self._publish(replace(ready, device=engine.device, dtype=engine.dtype, **reads))
         finally:
             self._loading = None
 

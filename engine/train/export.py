@@ -26,10 +26,11 @@ def export(state_path: Path, tokenizer_path: Path, destination: Path, name: str,
     tokens = {"mask": MASK, "end": END, "pad": PAD, "document": DOCUMENT}
     # The split layout counts each side of its own hole; in the others one row holds both sides, the canvas and the marks.
     side = config.window if config.layout == "split" else (config.window - config.canvas - 4) // 2
+    # Windows are cut from single documents: text from other files is nothing it has learned to use.
     # What has learned to read its canvas left to right answers best that way (docs/decisions/0006-speculation.md).
     speculates = config.layout == "split" and config.verify_share > 0
     schedule: Schedule = "speculative" if speculates else "threshold"
-    defaults = infill or InfillDefaults(canvas=config.canvas, schedule=schedule, prefix_tokens=side, suffix_tokens=side)
+    defaults = infill or InfillDefaults(canvas=config.canvas, schedule=schedule, prefix_tokens=side, suffix_tokens=side, snippets=False)
     if config.layout in ("suffix-first", "causal"):
         tokens |= {"fim_prefix": FIM_PREFIX, "fim_suffix": FIM_SUFFIX, "fim_middle": FIM_MIDDLE}
         defaults = msgspec.structs.replace(defaults, layout="suffix_first")

@@ -96,8 +96,10 @@ def test_a_pause_is_told_when_it_is_news() -> None:
 def test_what_the_model_reads_is_known_once_it_is_told() -> None:
     board = StatusBoard()
     assert board.prompt_tokens == 0
-    board.engine_changed(Status(state="ready", prompt_tokens=512), "local")
+    assert board.reads_snippets
+    board.engine_changed(Status(state="ready", prompt_tokens=512, reads_snippets=False), "local")
     assert board.prompt_tokens == 512
+    assert not board.reads_snippets
 
 
 def _reasons_in_the_source() -> set[str]:

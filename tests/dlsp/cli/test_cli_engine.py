@@ -84,6 +84,7 @@ def test_in_the_foreground_it_says_where_it_serves_and_leaves_when_idle(runtime,
     class Engine:
         model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
         prompt_tokens = 640
+        reads_snippets = True
 
         def close(self):
             pass
@@ -200,6 +201,7 @@ def test_when_that_host_is_killed_the_command_takes_over(host, capsys, tmp_path,
     class Engine:
         model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
         prompt_tokens = 640
+        reads_snippets = True
 
         def close(self):
             pass

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from dlsp.context.candidates import ContextSpot, Origin
 from dlsp.context.gather import CHARACTERS_A_TOKEN, gather
 from dlsp.documents import Point, opened
@@ -59,3 +61,19 @@ def test_half_a_surrogate_pair_does_not_reach_the_wire() -> None:
     request = request_at("a\ud83d = \U0001f600", Point(0, 5))
     assert request.prefix == "a\ufffd = "
     assert request.suffix == "\U0001f600"
+
+
+def test_a_model_that_does_not_read_snippets_is_not_gathered_for() -> None:
+    other = opened("file:///code/src/b.py", 1, "python", "def compute(first, second):\n    return first + second\n")
+    spot = ContextSpot(
+        snapshot=opened("file:///code/src/a.py", 7, "python", "total = compute(first, second)\nvalue = compute(first, "),
+        at=Point(1, 23),
+        decision=Decision(),
+        settings=Settings(),
+        origin=Origin(),
+        excluded=lambda uri: False,
+        until=float("inf"),
+        open=(other,),
+    )
+    assert gather(spot).request.snippets
+    assert not gather(msgspec.structs.replace(spot, reads_snippets=False)).request.snippets

@@ -110,3 +110,14 @@ def test_the_share_of_snippets_reaches_the_prompt(load) -> None:
     without, with_share = (engine.infill(request).prompt_tokens for request in asked)
     assert without <= engine.prompt_tokens
     assert with_share <= engine.prompt_tokens
+
+
+def test_a_model_that_does_not_read_snippets_gets_none(load) -> None:
+    engine = load("nano")
+    snippet = (Snippet(path="other.py", text="def compute(value):\n    return value\n"),)
+    without, given = ask(prefix="value = "), ask(prefix="value = ", snippets=snippet)
+    assert not engine.reads_snippets, "its configuration says so"
+    assert engine.infill(given).prompt_tokens == engine.infill(without).prompt_tokens
+    engine.reads_snippets = True
+    assert engine.infill(given).prompt_tokens > engine.infill(without).prompt_tokens
+    engine.reads_snippets = False

@@ -20,6 +20,7 @@ class StepEngine:
 
     model, device, dtype, fallback_reason, notice = "steps", "cpu", "float32", "", ""
     prompt_tokens = 640
+    reads_snippets = True
 
     def __init__(self):
         self.started: list[InfillRequest] = []

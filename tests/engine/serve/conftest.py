@@ -103,6 +103,7 @@ class ScriptedEngine:
 
     model, device, dtype, fallback_reason, notice = "scripted", "cpu", "float32", "", ""
     prompt_tokens = 640
+    reads_snippets = True
 
     def __init__(self):
         self.script = ["re", "turn", " a", " +", " b", "\n"]

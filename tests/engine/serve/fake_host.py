@@ -20,6 +20,7 @@ STEP = 0.01
 class FakeEngine:
     model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
     prompt_tokens = 640
+    reads_snippets = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -22,6 +22,7 @@ SECRET = "correct horse battery staple"
 class FakeEngine:
     model, device, dtype, fallback_reason, notice = "fake", "cpu", "float32", "", ""
     prompt_tokens = 640
+    reads_snippets = True
 
     def __init__(self):
         self.cancelled_at = 0.0

@@ -15,7 +15,7 @@
 ---@field alternatives? integer Different texts to choose from when you ask for a completion. Default: `3`.
 ---@field prefetch? "auto"|"always"|"never" Compute what follows a shown suggestion ahead of its acceptance; `auto` does so when the model runs on a GPU. Default: `"auto"`.
 ---@field popup? "auto"|"always"|"never" Offer text in the completion popup; `auto` does so for editors without inline completion. Default: `"auto"`.
----@field context? ("openFiles"|"recentEdits"|"imports"|"definitions"|"siblings"|"outline")[] Where text beyond the current file may come from. Default: `["openFiles","recentEdits","imports","definitions","siblings","outline"]`.
+---@field context? ("openFiles"|"recentEdits"|"imports"|"definitions"|"siblings"|"outline")[] Where text beyond the current file may come from, for models that read it; nano does not. Default: `["openFiles","recentEdits","imports","definitions","siblings","outline"]`.
 ---@field contextMs? integer Most time spent on gathering context, in milliseconds. Default: `30`.
 ---@field contextShare? number Share of the text before the cursor that gives way to context from elsewhere. Default: `0.25`.
 ---@field holeMarkers? string[] Further words that mark a hole to fill, beside `...`, `TODO`, `pass` and `NotImplementedError`. Default: `[]`.
