@@ -8,7 +8,7 @@ from __future__ import annotations
 from dlsp.postprocess.confidence import sure_of_a_line
 from dlsp.postprocess.draft import Draft
 
-TAIL_FLOOR = 0.2
+TAIL_FLOOR = 0.35
 """A token the model gives less than this is more often wrong than a reader forgives; a lower `floor` of the draft counts instead."""
 SHORTEST_KEPT = 4
 """Characters besides white space that are worth showing of a text that was cut."""
