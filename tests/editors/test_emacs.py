@@ -178,8 +178,7 @@ def test_eglot_completes_and_fills(file: Path, environment: dict[str, str]) -> N
     with opened(file, environment, "eglot.el") as terminal:
         terminal.until(lambda: terminal.shows("[eglot:"), "connection")
         terminal.press("M->", "C-p", "C-e", "Enter")
-        terminal.type("self.y = ")
-        row, column = terminal.cursor()
+        row, column = terminal.write("self.y = ")
 
         def completed() -> str:
             """The text that completion put in."""

@@ -91,8 +91,7 @@ def test_the_popup_offers_the_text_and_it_is_taken_and_saved(file: Path, environ
     file.write_text(BEFORE)
     with opened(file, environment) as terminal:
         terminal.press("g", "e", "o")
-        terminal.type("self.y = ")
-        row, column = terminal.cursor()
+        row, column = terminal.write("self.y = ")
 
         def popup() -> bool:
             """The popup below the cursor."""

@@ -50,6 +50,16 @@ class Terminal:
             self._tmux("send-keys", "-l", "\\;" if letter == ";" else letter)
             time.sleep(pause)
 
+    def write(self, text: str) -> tuple[int, int]:
+        """Type a text and look until it stands before the cursor; returns where that is then: row and column, from 0."""
+        self.type(text)
+
+        def there() -> tuple[int, int] | None:
+            row, column = self.cursor()
+            return (row, column) if self.lines()[row].ljust(column)[:column].endswith(text) else None
+
+        return self.until(there, f"{text!r} before the cursor", 60)
+
     def lines(self) -> list[str]:
         """The screen, without blanks at the ends of lines."""
         return [line.rstrip() for line in self._tmux("capture-pane", "-p").split("\n")]
