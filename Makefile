@@ -55,8 +55,10 @@ demo: $(STAMP)
 	    echo; \
 	done
 
+# First what needs no editor, in two processes; then the real editors, one after the other. With ARGS there may be none of either (5).
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not editor" -n 2 --dist loadfile $(ARGS) || { status=$$?; [ $$status = 5 ] && [ -n "$(ARGS)" ]; }
+	$(BIN)/python -m pytest -m editor $(ARGS) || { status=$$?; [ $$status = 5 ] && [ -n "$(ARGS)" ]; }
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

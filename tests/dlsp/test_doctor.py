@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,23 +20,25 @@ from lsp_stdio import WEIGHTS, have_weights
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of our own: no settings, no host, no editors."""
-    home = tmp_path / "h"
-    runtime = tmp_path / "run"
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine of our own: no settings, no host, no editors. Its path is short, as that of a socket has to be."""
+    folder = Path(tempfile.mkdtemp(prefix="dlsp-"))
+    home = folder / "h"
+    runtime = folder / "run"
     runtime.mkdir(mode=0o700)
-    (tmp_path / "bin").mkdir()
+    (folder / "bin").mkdir()
     places = {
         "HOME": home,
         "XDG_CONFIG_HOME": home / "c",
         "XDG_DATA_HOME": home / "d",
         "XDG_STATE_HOME": home / "s",
         "XDG_RUNTIME_DIR": runtime,
-        "PATH": tmp_path / "bin",
+        "PATH": folder / "bin",
     }
     for name, value in places.items():
         monkeypatch.setenv(name, str(value))
-    return tmp_path
+    yield folder
+    shutil.rmtree(folder)
 
 
 def found(plan: Plan | None = None) -> dict[str, Check]:
