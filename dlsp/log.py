@@ -41,8 +41,8 @@ def older(path: Path) -> Path:
 
 
 def start_log(path: Path | None, stderr_level: int = logging.WARNING) -> None:
-    """Log to a file from now on, at level INFO, and to stderr what is a warning or worse: some editors take every line there for
-    an error. Without a file, or if it cannot be written, everything goes to stderr."""
+    """Log to a file from now on, at level INFO, and to stderr from `stderr_level` on: some editors take every line there for an
+    error. Without a file, or if it cannot be written, everything goes to stderr."""
     stderr = logging.StreamHandler(sys.stderr)
     handlers: list[logging.Handler] = [stderr]
     problem: OSError | None = None
