@@ -16,6 +16,7 @@ import httpx
 import msgspec
 import pytest
 
+from asgi_call import RawCall
 from engine.api import Fill, HostAddress, InfillResult, Timings, WireError
 from engine.config import EngineConfig
 from engine.serve.http import build_app
@@ -208,39 +209,7 @@ def events():
     return events_of
 
 
-class LeavingClient:
-    """One ASGI call whose client can leave, which httpx's in-process transport cannot show."""
-
-    def __init__(self, app, path, body):
-        self.sent = []
-        self.leave = asyncio.Event()
-        self._body = [{"type": "http.request", "body": msgspec.json.encode(body), "more_body": False}]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [],
-            "scheme": "http",
-            "server": ("engine", 80),
-            "client": None,
-            "root_path": "",
-        }
-        self.task = asyncio.create_task(app(scope, self._receive, self._send))
-
-    async def _receive(self):
-        if self._body:
-            return self._body.pop()
-        await self.leave.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message):
-        self.sent.append(message)
-
-
 @pytest.fixture
 def leaving():
-    return LeavingClient
+    """A POST of JSON by a client that can leave."""
+    return lambda app, path, body: RawCall(app, "POST", path, msgspec.json.encode(body))

@@ -8,7 +8,8 @@ import httpx
 import msgspec
 import pytest
 
-from engine.api import Fill, InfillRequest, InfillResult, Status, WireError, empty_result
+from asgi_call import RawCall
+from engine.api import Fill, InfillRequest, InfillResult, WireError, empty_result
 from engine.config import EngineConfig
 from engine.errors import CheckpointError, RequestError
 from engine.serve import service as service_module
@@ -81,43 +82,6 @@ async def post(service, request, **options):
 
 def error_of(response):
     return msgspec.json.decode(response.content, type=WireError)
-
-
-class RawCall:
-    """One ASGI call whose client can leave, which httpx's in-process transport cannot show."""
-
-    def __init__(self, app, method, path, body=b""):
-        self.sent: list[dict] = []
-        self.leave = asyncio.Event()
-        self._body = [{"type": "http.request", "body": body, "more_body": False}]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [],
-            "scheme": "http",
-            "server": ("engine", 80),
-            "client": None,
-            "root_path": "",
-        }
-        self.task = asyncio.create_task(app(scope, self._receive, self._send))
-
-    async def _receive(self):
-        if self._body:
-            return self._body.pop()
-        await self.leave.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message):
-        self.sent.append(message)
-
-    def states(self):
-        lines = b"".join(m.get("body", b"") for m in self.sent).splitlines()
-        return [msgspec.json.decode(line, type=Status) for line in lines]
 
 
 async def test_healthz_answers_before_the_model_is_there(service):
