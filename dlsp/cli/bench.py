@@ -133,6 +133,26 @@ def overhead(
 
 
 @bench_app.command()
+def idle(
+    seconds: Annotated[float, typer.Option(min=1, help="How long to look.")] = 60,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds from the model's being ready until then.")] = 30,
+    model: Model = "nano",
+) -> None:
+    """Processor time of the language server and of its engine host while nobody types, with a document of this package open."""
+    from engine.bench import idle as bench_idle
+    from engine.bench.full_path import ServerPlan
+
+    package = Path(__file__).resolve().parent.parent
+    text = Path(__file__).read_text("utf-8")
+    head = text.index("@bench_app")
+    server = ServerPlan(arguments=server_command(), environment=os.environ, settings={"model": model})
+    with progress_bar("seconds") as on_progress:
+        plan = bench_idle.IdlePlan(package, text[:head], text[head:], settle, seconds, on_progress)
+        shares = bench_idle.measure(plan, server)
+    show_report(bench_idle.report(shares, facts_of_run(0) | {"seconds": seconds, "settle": settle}))
+
+
+@bench_app.command()
 def steps(
     corpus: Corpus = None,
     split: Split = "test",

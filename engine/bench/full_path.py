@@ -94,11 +94,11 @@ def private_place(environment: Mapping[str, str]) -> Iterator[tuple[dict[str, st
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def initialize(client: RpcClient, settings: Mapping[str, Any]) -> tuple[str, float]:
-    """The position encoding agreed on, and the clock when `initialize` was answered."""
+def initialize(client: RpcClient, settings: Mapping[str, Any], root: str | None = None) -> tuple[str, float]:
+    """The position encoding agreed on, and the clock when `initialize` was answered. `root`: URI of a workspace."""
     params = {
         "processId": os.getpid(),
-        "rootUri": None,
+        "rootUri": root,
         "capabilities": {
             "general": {"positionEncodings": ["utf-32", "utf-16"]},
             "textDocument": {"inlineCompletion": {"dynamicRegistration": False}, "synchronization": {"didSave": False}},
@@ -122,7 +122,7 @@ def measure(cases: Sequence[Case], plan: KeystrokePlan, server: ServerPlan) -> t
             encoding, _ = initialize(client, server.settings)
             began = time.perf_counter()
             client.notify("initialized", {})
-            ready = _wait_ready(client, encoding, cases[0])
+            ready = wait_ready(client, encoding, cases[0].prefix, cases[0].suffix)
             ready_ms = 1000 * (time.perf_counter() - began)
             samples: list[Sample] = []
             for number, case in enumerate([*cases[:1], *cases]):
@@ -141,6 +141,17 @@ def measure(cases: Sequence[Case], plan: KeystrokePlan, server: ServerPlan) -> t
             client.close()
 
 
+def wait_ready(client: RpcClient, encoding: str, before: str, after: str) -> dict[str, Any]:
+    """The status once the model is loaded. Opens a document and asks at a place in it: the server may need one to begin."""
+    uri = "file:///bench/start.py"
+    client.notify("textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": "python", "version": 1, "text": before + after}})
+    client.request("textDocument/inlineCompletion", _ask(uri, before, encoding, INVOKED))
+    status = client.wait_notification("dlsp/status", lambda s: s.get("state") in ("ready", "idle", "error"), LOAD_SECONDS)
+    if status["state"] == "error":
+        raise HostError(f"The engine cannot be used: {status.get('message') or status.get('reason') or 'no reason given'}")
+    return dict(status)
+
+
 def _held(memory_of: Memory | None) -> str:
     if memory_of is None:
         return "not visible"
@@ -153,18 +164,6 @@ class _Document:
     uri: str
     encoding: str
     trigger: int
-
-
-def _wait_ready(client: RpcClient, encoding: str, case: Case) -> dict[str, Any]:
-    """The status once the model is loaded; the server may need an open document to begin."""
-    uri = "file:///bench/start.py"
-    text = case.prefix + case.suffix
-    client.notify("textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": "python", "version": 1, "text": text}})
-    client.request("textDocument/inlineCompletion", _ask(uri, case.prefix, encoding, INVOKED))
-    status = client.wait_notification("dlsp/status", lambda s: s.get("state") in ("ready", "idle", "error"), LOAD_SECONDS)
-    if status["state"] == "error":
-        raise HostError(f"The engine cannot be used: {status.get('message') or status.get('reason') or 'no reason given'}")
-    return dict(status)
 
 
 def _visit(client: RpcClient, case: Case, warm: int, document: _Document) -> list[Sample]:

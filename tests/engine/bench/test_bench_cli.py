@@ -105,7 +105,7 @@ def test_impossible_typing_is_named(corpus: Path) -> None:
 def test_the_commands_are_there_under_both_names() -> None:
     assert bench is bench_app
     help_text = call("--help").output
-    assert all(name in help_text for name in ("holes", "compare", "keystroke", "startup", "steps", "load", "fetch"))
+    assert all(name in help_text for name in ("holes", "compare", "keystroke", "startup", "overhead", "idle", "steps", "load", "fetch"))
 
 
 class FakeEngine:

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from engine.api import Fill, InfillRequest, InfillResult
-from engine.bench import full_path, keystroke, memory, startup, steps
+from engine.bench import full_path, idle, keystroke, memory, startup, steps
 from engine.bench.data import Case
 from engine.bench.keystroke import KeystrokePlan, Sample
 from engine.bench.report import Report, machine, show
@@ -276,6 +276,34 @@ def test_startup_times_and_memory(tmp_path: Path) -> None:
     bare = startup.report([{"initialize_ms": 9.0, "rss_mb": None, "pss_mb": None}], {})
     assert dict(bare.rows)["resident memory (RSS)"] == ["-"]
     assert bare.data["rss_mb"] is None
+
+
+def test_idle_processes_are_watched(tmp_path: Path) -> None:
+    turns: list[tuple[int, int]] = []
+    plan = idle.IdlePlan(tmp_path, "a = ", "\n", 0.1, 0.3, lambda done, total: turns.append((done, total)))
+    server = full_path.ServerPlan(arguments=toy(tmp_path), environment=os.environ, settings={})
+    shares = idle.measure(plan, server)
+    assert list(shares) == ["server", "host"]
+    assert all(0 <= share < 100 for share in shares.values())
+    assert turns
+    report = idle.report({"server": 0.1234, "host": 2.0}, {"command": "c"})
+    assert report.rows == [("processor, % of one core", ["0.12", "2.00"])]
+    assert report.data["percent"] == {"server": 0.123, "host": 2.0}
+
+
+def test_processor_time_is_that_of_the_process(tmp_path: Path) -> None:
+    before, own = idle.processor_seconds(os.getpid()), time.process_time()
+    while time.process_time() - own < 0.1:
+        pass
+    after = idle.processor_seconds(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert 0.08 < after - before < 10
+    stat = tmp_path / "7" / "stat"
+    stat.parent.mkdir()
+    stat.write_text("7 (a ) b) S 1 7 7 0 -1 4194304 100 0 0 0 500 250 0 0 20 0 3 0 9")
+    assert idle.processor_seconds(7, tmp_path) == 750 / os.sysconf("SC_CLK_TCK")
+    assert idle.processor_seconds(8, tmp_path) is None
 
 
 @pytest.mark.parametrize(
