@@ -15,7 +15,7 @@ from engine.diffusion.canvas import Canvas
 from engine.diffusion.denoise import Constraint, Draft, Forward, Region, branches, commit_first, denoise
 from engine.diffusion.remask import least_confident
 from engine.diffusion.sampler import Sampler, Vocabulary
-from engine.diffusion.speculation import speculate
+from engine.diffusion.speculation import Readings, speculate
 from engine.errors import RequestError
 from engine.models.families import TokenIds
 from engine.runtime.decoding import Options
@@ -181,14 +181,13 @@ def alternatives(forward: Forward, first: Draft, options: Options, tools: Tools)
     return drafts
 
 
-def run(
-    forward: Forward, drafts: Sequence[Draft], job: Job, tools: Tools, on_step: Callable[[Draft], None], verify: Forward | None = None
-) -> None:
-    """Take denoise steps until every draft is done; `on_step` sees the first draft after each. With `verify` the drafts are
+def run(how: Forward | Readings, drafts: Sequence[Draft], job: Job, tools: Tools, on_step: Callable[[Draft], None]) -> None:
+    """Take denoise steps until every draft is done; `on_step` sees the first draft after each. With `Readings` the drafts are
     checked left to right. Raises Stopped."""
-    steps = denoise(forward, drafts, job.options.plan, tools.constraint)
-    if verify is not None:
-        steps = speculate(forward, verify, drafts, tools.constraint)
+    if isinstance(how, Readings):
+        steps = speculate(how, drafts, tools.constraint)
+    else:
+        steps = denoise(how, drafts, job.options.plan, tools.constraint)
     for _ in steps:
         job.watch.steps += 1
         on_step(drafts[0])

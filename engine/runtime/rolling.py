@@ -13,8 +13,9 @@ from torch import Tensor
 from engine.api import Finish
 from engine.diffusion.denoise import Draft, Forward, Region, self_confidence
 from engine.diffusion.length import EndToken, Exact, LengthRule, goes_in_circles
+from engine.diffusion.lookup import Lookup
 from engine.diffusion.sampler import Sampler
-from engine.diffusion.speculation import can_speculate
+from engine.diffusion.speculation import Readings, can_speculate
 from engine.runtime.decoding import Options
 from engine.runtime.fill import (
     Attempt,
@@ -123,12 +124,13 @@ class RollingFiller:
             forward = _counted(opened.forward, job.watch)
             region = self._region(spot, job.options, piece, opened.slots, standing)
             drafts.append(Draft([region], piece.line.sampler))
-            verify = None
+            how: Forward | Readings = forward
             if opened.verify is not None and job.options.plan.speculative and can_speculate(drafts[0]):
-                verify = _counted(opened.verify, job.watch)
+                how = Readings(forward, _counted(opened.verify, job.watch), Lookup(before + piece.tokens, behind))
             if not piece.line.branched:
-                drafts += alternatives(verify or forward, drafts[0], job.options, self._tools)
-            run(forward, drafts, job, self._tools, lambda draft: self._show(job, number, piece, draft), verify)
+                first = how.verify if isinstance(how, Readings) else how
+                drafts += alternatives(first, drafts[0], job.options, self._tools)
+            run(how, drafts, job, self._tools, lambda draft: self._show(job, number, piece, draft))
         except Stopped as stopped:
             finish = stopped.finish
         if not drafts:

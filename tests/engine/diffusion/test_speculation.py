@@ -13,12 +13,14 @@ from torch import Tensor
 from engine.diffusion.canvas import Canvas
 from engine.diffusion.denoise import Draft, Region
 from engine.diffusion.length import EndToken, Exact
+from engine.diffusion.lookup import Lookup
 from engine.diffusion.sampler import Sampler, Vocabulary, Wanted
-from engine.diffusion.speculation import can_speculate, speculate
+from engine.diffusion.speculation import Readings, can_speculate, speculate
 
 MASK, END, NEWLINE, FIRST_WORD = range(4)
 WORDS, SIZE = 8, 6
 TOKENS = FIRST_WORD + WORDS
+NOTHING = Lookup([], [])
 
 
 class Anything:
@@ -95,11 +97,49 @@ def test_any_draft_leads_to_what_reading_alone_says(seed: int, forced: bytes) ->
     reader, draw = Reader(seed), random.Random(seed)
     expected = left_to_right(reader, begun(forced))
     draft = begun(forced)
-    steps = list(speculate(drafter(lambda: draw.randrange(END, TOKENS)), reader, [draft], Anything()))
+    steps = list(speculate(Readings(drafter(lambda: draw.randrange(END, TOKENS)), reader, NOTHING), [draft], Anything()))
     assert draft.regions[0].canvas.content() == expected
     assert [s for step in steps for s in step.committed[0][0]] == list(range(min(len(expected) + 1, SIZE)))
     assert all(len(step.committed[0][0]) >= 1 for step in steps)
     assert reader.passes == len(steps) <= len(expected) + 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_text_around_leads_to_what_reading_alone_says(seed: int) -> None:
+    reader, draw = Reader(seed), random.Random(seed)
+    expected = left_to_right(reader, begun())
+    around = [[draw.randrange(END, TOKENS) for _ in range(60)] for _ in range(2)]
+    draft = begun()
+    steps = list(speculate(Readings(drafter(lambda: FIRST_WORD), reader, Lookup(*around)), [draft], Anything()))
+    assert draft.regions[0].canvas.content() == expected
+    assert reader.passes == len(steps) <= len(expected) + 1
+
+
+def test_what_stood_before_is_the_draft_and_takes_one_check() -> None:
+    reader = Reader(4)
+    expected = left_to_right(reader, begun())
+    draft, asked = begun(), []
+
+    def forward(drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[Tensor]]:
+        asked.append(drafts)
+        return drafter(lambda: FIRST_WORD)(drafts)
+
+    around = Lookup([NEWLINE, FIRST_WORD, *expected, END, NEWLINE, FIRST_WORD], [])
+    steps = list(speculate(Readings(forward, reader, around), [draft], Anything()))
+    assert (len(steps), asked) == (1, []), "no diffusion pass where the text around has a draft"
+    assert draft.regions[0].canvas.content() == expected
+
+
+def test_the_text_around_is_asked_again_after_every_check() -> None:
+    reader = Reader(4)
+    expected = left_to_right(reader, begun())
+    assert len(expected) > 2
+    wrong = next(token for token in range(FIRST_WORD, TOKENS) if token not in expected)
+    around = Lookup([*expected, END, MASK, wrong, wrong, MASK], [])
+    draft = begun()
+    steps = list(speculate(Readings(drafter(lambda: wrong), reader, around), [draft], Anything()))
+    assert len(steps) == 2, "the first word from a check, the rest from where it stood before"
+    assert draft.regions[0].canvas.content() == expected
 
 
 def test_a_right_draft_takes_one_check() -> None:
@@ -108,7 +148,7 @@ def test_a_right_draft_takes_one_check() -> None:
     assert len(expected) > 1
     words = itertools.chain(expected, itertools.repeat(END))
     draft = begun()
-    steps = list(speculate(drafter(lambda: next(words)), reader, [draft], Anything()))
+    steps = list(speculate(Readings(drafter(lambda: next(words)), reader, NOTHING), [draft], Anything()))
     assert len(steps) == 1
     assert draft.regions[0].canvas.content() == expected
 
@@ -116,7 +156,7 @@ def test_a_right_draft_takes_one_check() -> None:
 def test_confidence_is_the_checkers() -> None:
     reader = Reader(3)
     draft = begun()
-    list(speculate(drafter(lambda: FIRST_WORD), reader, [draft], Anything()))
+    list(speculate(Readings(drafter(lambda: FIRST_WORD), reader, NOTHING), [draft], Anything()))
     canvas = draft.regions[0].canvas
     sampler = begun().sampler
     for slot in range(len(canvas.content())):
@@ -132,10 +172,10 @@ def test_several_drafts_at_once_end_as_each_would_alone() -> None:
     alone = []
     for forced in (b"", b"x", b"xy"):
         draft = begun(forced)
-        list(speculate(drafter(lambda: FIRST_WORD), reader, [draft], Anything()))
+        list(speculate(Readings(drafter(lambda: FIRST_WORD), reader, NOTHING), [draft], Anything()))
         alone.append(draft.regions[0].canvas.content())
     together = [begun(forced) for forced in (b"", b"x", b"xy")]
-    list(speculate(drafter(lambda: FIRST_WORD), reader, together, Anything()))
+    list(speculate(Readings(drafter(lambda: FIRST_WORD), reader, NOTHING), together, Anything()))
     assert [draft.regions[0].canvas.content() for draft in together] == alone
 
 
@@ -146,7 +186,7 @@ def test_sampled_answers_have_the_readers_distribution() -> None:
     trials = 1000
     for trial in range(trials):
         draft = begun(seed=trial, temperature=1.0)
-        list(speculate(drafter(lambda: draw.randrange(END, TOKENS)), reader, [draft], Anything()))
+        list(speculate(Readings(drafter(lambda: draw.randrange(END, TOKENS)), reader, NOTHING), [draft], Anything()))
         pair = tuple(draft.regions[0].canvas.content()[:2])
         counts[pair] = counts.get(pair, 0) + 1
 
