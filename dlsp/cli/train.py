@@ -76,7 +76,7 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda; empty: the preset's.")] = "",
     workers: Annotated[int, typer.Option(min=-1, help="Processes that draw batches; -1: the preset's.")] = -1,
     seed: Annotated[int, typer.Option(min=0, help="0: the preset's.")] = 0,
-    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Without it a rehearsal starts at once and steps are slow.")] = True,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="No: rehearsals start at once, steps are slow.")] = True,
     verify_share: Annotated[float, typer.Option(min=0, max=1, help="Share of canvases that are read causally; 0: the preset's.")] = 0.0,
     rate: Annotated[float, typer.Option(min=0, help="Multiplies the learning rates; with --start take less than 1.")] = 1.0,
     start: Annotated[Path | None, typer.Option(help="State of another run whose weights a new run begins with.")] = None,

@@ -88,10 +88,11 @@ class Scheduler:
         if self._closed:
             raise HostError("The engine host is shutting down.", "Try again in a moment.")
         job = _Job(request, asyncio.get_running_loop())
-        self._supersede_older(job)
-        self._queue.append(job)
+        # Before anything is queued: a number no clock can hold is this caller's error alone.
         if request.limits.deadline_ms:
             job.timer = job.loop.call_later(request.limits.deadline_ms / 1000, self._expire, job)
+        self._supersede_older(job)
+        self._queue.append(job)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="scheduler")
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from engine.errors import ConfigError, HostError
 
 _BACKLOG = 128
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 _LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
@@ -42,6 +44,9 @@ class DoorOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"There is no port {self.port}.", "Use a number from 1 to 65535, or 0 for any free port.")
         if self.token and not (self.token.isascii() and self.token.isprintable() and " " not in self.token):
             raise ConfigError("The token has characters that do not fit into a header.", "Use letters and digits.")
+        for origin in self.origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ConfigError(f"{origin!r} is no origin of a page.", "Use SCHEME://HOST or SCHEME://HOST:PORT, or * for any page.")
         if not self.loopback and not self.token:
             raise ConfigError(
                 f"On {self.host} everybody in the network could use the engine, so it needs a token.",
@@ -78,8 +83,10 @@ def parse_door(address: str, token: str = "", origins: tuple[str, ...] = ()) -> 
     if not colon and not port.isdigit():
         host, port = text, str(DoorOptions().port)
     host = host.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdigit()) or any(sign in host for sign in "/@[] "):
-        raise ConfigError(f"{address!r} is no address to serve at.", "Use HOST:PORT, such as 127.0.0.1:8012.")
+    if not (port.isascii() and port.isdigit() and len(port) < 10) or any(sign in host for sign in "/@[] ") or host.endswith(":"):
+        raise ConfigError(f"{address!r} is no address to serve at.", "Use HOST:PORT, such as 127.0.0.1:8012 or [::1]:8012.")
+    # A browser says the origin in small letters and without a slash behind it.
+    origins = tuple(origin.lower().rstrip("/") for origin in origins)
     return DoorOptions(host=host or "127.0.0.1", port=int(port), token=token, origins=origins)
 
 
@@ -89,7 +96,8 @@ def bind(options: DoorOptions) -> socket.socket:
         found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         raise HostError(f"{options.host} is no address of this machine.", "Use 127.0.0.1, or 0.0.0.0 for all its networks.") from None
-    family, kind, protocol, _, where = found[0]
+    # A name such as localhost may have addresses of both kinds, and more tools write 127.0.0.1 than [::1].
+    family, kind, protocol, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)
     try:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where the other option would let two programs share a port

@@ -33,7 +33,7 @@ class Gate:
         origin = headers.get(b"origin", "")
         answer = self._answer(scope, headers, origin)
         if origin and self._welcome(origin):
-            send = _sharing(send, origin)
+            send = _sharing(send, origin, headers.get(b"access-control-request-headers", ""))
         await (answer or self._app)(scope, receive, send)
 
     def _answer(self, scope: Scope, headers: dict[bytes, str], origin: str) -> Response | None:
@@ -68,11 +68,12 @@ def _name(host: str) -> str:
     return host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
 
 
-def _sharing(send: Send, origin: str) -> Send:
-    """`send` that tells the browser that this origin may read the answer."""
+def _sharing(send: Send, origin: str, wanted: str) -> Send:
+    """`send` that tells the browser that this origin may read the answer and send the headers `wanted`: OpenAI's client has a dozen
+    of its own."""
     extra = [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-allow-headers", (wanted or "authorization, content-type").encode("latin-1")),
         (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
         (b"vary", b"origin"),
     ]

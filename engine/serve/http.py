@@ -27,7 +27,7 @@ from engine.serve.door import Admission, DoorOptions, OpenDoor
 from engine.serve.envelopes import failure, refusal
 from engine.serve.gate import Gate
 from engine.serve.service import EngineService
-from engine.serve.wire import CLIENT_CLOSED_REQUEST, json_response, read_body, unless_gone
+from engine.serve.wire import CLIENT_CLOSED_REQUEST, MALFORMED, MOST_MILLISECONDS, json_response, read_body, unless_gone
 
 _log = logging.getLogger(__name__)
 
@@ -113,12 +113,14 @@ async def _door(request: Request, service: EngineService, doors: Doors, heartbea
     path = request.url.path
     try:
         body = await read_body(request, service.config.max_request_bytes)
+        if body is None:
+            return _too_large(path, service)
         options = msgspec.json.decode(body or b"{}", type=DoorOptions)
         held = AsyncExitStack()
         door = await held.enter_async_context(doors.open(options))
     except ClientDisconnect:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         return refusal(path, RequestError(f"The request is no DoorOptions: {error}.", "See engine/serve/door.py for its fields."), 400)
     except (ConfigError, HostError) as error:
         return refusal(path, error, 409)
@@ -131,8 +133,7 @@ async def _infill(request: Request, service: EngineService) -> Response:
     try:
         body = await read_body(request, service.config.max_request_bytes)
         if body is None:
-            limit = f"{service.config.max_request_bytes:,}"
-            return refusal(path, RequestError(f"The request is larger than {limit} bytes.", "Send less text around the hole."), 413)
+            return _too_large(path, service)
         wanted = _parse(body)
         answer = await unless_gone(request.receive, service.infill(wanted))
     except ClientDisconnect:
@@ -149,10 +150,17 @@ async def _infill(request: Request, service: EngineService) -> Response:
 
 def _parse(body: bytes) -> InfillRequest:
     try:
-        return msgspec.json.decode(body, type=InfillRequest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        # These name a place and a type or a byte, never a stretch of the document.
+        wanted = msgspec.json.decode(body, type=InfillRequest)
+    except MALFORMED as error:
         raise RequestError(f"The request is not a valid InfillRequest: {error}.", "See engine/api.py for its fields.") from error
+    if wanted.limits.deadline_ms > MOST_MILLISECONDS:
+        raise RequestError("The deadline is more than a day away.", "Use 0 for no deadline.")
+    return wanted
+
+
+def _too_large(path: str, service: EngineService) -> Response:
+    limit = f"{service.config.max_request_bytes:,}"
+    return refusal(path, RequestError(f"The request is larger than {limit} bytes.", "Send less text around the hole."), 413)
 
 
 def _no_such_route(request: Request, error: Exception) -> Response:
@@ -161,4 +169,4 @@ def _no_such_route(request: Request, error: Exception) -> Response:
     said = RequestError(f"{request.method} {path}: {error.detail}.", "docs/http.md names what there is.")
     if "chat" in path:
         said = RequestError("There is no chat: the model fills holes in code.", "Use /v1/completions with a suffix.")
-    return refusal(path, said, error.status_code)
+    return refusal(path, said, error.status_code, dict(error.headers or {}))

@@ -13,9 +13,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from engine.errors import HostError
 from engine.serve.door import Admission, DoorOptions, OpenDoor, bind, url_of
 
 _SHUTDOWN_SECONDS = 2
+
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep an idle connection, so that none is closed at the moment at which it is used again."""
 
 
 class Listener(uvicorn.Server):
@@ -33,6 +37,7 @@ class Listener(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
         )
         self.stopped = asyncio.Event()
@@ -63,6 +68,9 @@ class HostDoors:
     @contextlib.asynccontextmanager
     async def open(self, options: DoorOptions) -> AsyncIterator[OpenDoor]:
         """A door that stands open for as long as the block runs. Raises HostError where the address cannot be had."""
+        for open_already in self._urls:
+            if options.port and open_already.endswith(f":{options.port}"):
+                raise HostError(f"This engine answers at {open_already} already.", "End the command that opened it, or name another port.")
         listener = bind(options)
         url = url_of(listener)
         server = Listener(self._app(options.admission))

@@ -17,6 +17,9 @@ from engine.serve.wire import unless_gone
 DONE = b"data: [DONE]\n\n"
 """How streams in OpenAI's manner end."""
 
+_LINE_ENDS = tuple((sign.encode(), f"\\u{ord(sign):04x}".encode()) for sign in "\x85\u2028\u2029")
+"""What JSON leaves as it is and many clients take for the end of a line: it can only stand inside a string, and is escaped there."""
+
 
 class EventStream(Response):
     """`events` as `data:` lines, then `ending`. When the client leaves, `events` is closed at once."""
@@ -34,7 +37,12 @@ class EventStream(Response):
     async def _send_events(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             async for event in events:
-                # JSON has no bare line ends, so an event is one line.
-                body = b"data: " + msgspec.json.encode(event) + b"\n\n"
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await send({"type": "http.response.body", "body": b"data: " + _one_line(event) + b"\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": self._ending, "more_body": False})
+
+
+def _one_line(event: object) -> bytes:
+    body = msgspec.json.encode(event)
+    for sign, escaped in _LINE_ENDS:
+        body = body.replace(sign, escaped)
+    return body

@@ -16,6 +16,13 @@ from starlette.types import Receive
 
 CLIENT_CLOSED_REQUEST = 499
 
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a body raises that is no JSON, none of the right type, or nested without end. They name a place and a type or a
+byte, never a stretch of the text."""
+
+MOST_MILLISECONDS = 24 * 60 * 60 * 1000
+"""The longest time anybody may ask for. The scheduler's clock counts in floating point, which a whole number can overflow."""
+
 _T = TypeVar("_T")
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.api import Decoding, Hole, InfillRequest, InfillResult, Limits, Snippet
+from engine.api import Decoding, Hole, InfillRequest, InfillResult, Limits, Snippet, empty_result
 from engine.errors import HostError, RequestError
 from engine.serve.compat.endings import Cut, Endings
+from engine.serve.live import OnStep
 from engine.serve.service import EngineService
 
 if TYPE_CHECKING:
@@ -95,8 +96,9 @@ class Answer(msgspec.Struct, frozen=True):
 Event = Delta | Drawn | Answer
 
 
-async def answers(service: EngineService, ask: Ask) -> AsyncGenerator[Event, None]:
-    """What there is to pass on, an Answer last. Closing the generator ends the request within a denoise step.
+async def answers(service: EngineService, ask: Ask, turn: asyncio.Lock) -> AsyncGenerator[Event, None]:
+    """What there is to pass on, an Answer last. Closing the generator ends the request within a denoise step. The engine is asked
+    while `turn` is held.
 
     Raises RequestError for what cannot be asked, LoadingError while the model loads, and HostError when the host ends.
     """
@@ -119,7 +121,7 @@ async def answers(service: EngineService, ask: Ask) -> AsyncGenerator[Event, Non
         return growth.enough
 
     look_on = ask.n == 1 and (ask.stream or ask.endings.stops or ask.endings.indent or ask.patience_ms)
-    task = asyncio.ensure_future(service.infill(_request(ask), on_step if look_on else None))
+    task = asyncio.ensure_future(_in_turn(service, ask, turn, on_step if look_on else None))
     task.add_done_callback(lambda _: queue.put_nowait(None))
     try:
         while (event := await queue.get()) is not None:
@@ -128,6 +130,20 @@ async def answers(service: EngineService, ask: Ask) -> AsyncGenerator[Event, Non
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _in_turn(service: EngineService, ask: Ask, turn: asyncio.Lock, on_step: OnStep | None) -> InfillResult:
+    """The engine's answer. The deadline counts from here, the wait for the turn included."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(ask.deadline_ms / 1000 if ask.deadline_ms else None):
+            await turn.acquire()
+    except TimeoutError:
+        return empty_result("deadline", "deadline", service.status.model)
+    try:
+        return await service.infill(_request(ask, int(1000 * (time.monotonic() - began))), on_step)
+    finally:
+        turn.release()
 
 
 class _Growth:
@@ -190,11 +206,11 @@ class _Growth:
         return max(0, min(self._ask.max_tokens, MOST_TOKENS) - sum(self._canvases[:-1]))
 
 
-def _request(ask: Ask) -> InfillRequest:
+def _request(ask: Ask, waited_ms: int) -> InfillRequest:
     def clean(text: str) -> str:
         return text.replace("\r\n", "\n")
 
-    deadline = ask.deadline_ms
+    deadline = max(1, ask.deadline_ms - waited_ms) if ask.deadline_ms else 0
     if ask.patience_ms and ask.n > 1:  # nobody looks on where several texts grow at once
         deadline = min(deadline or ask.patience_ms, ask.patience_ms)
     return InfillRequest(
@@ -210,9 +226,9 @@ def _request(ask: Ask) -> InfillRequest:
 
 
 def _answer(ask: Ask, result: InfillResult, growth: _Growth) -> Answer:
-    if result.finish in ("cancelled", "superseded") and not growth.enough:
+    if result.finish in ("cancelled", "superseded") and not (growth.enough and result.fills):
         raise HostError("The engine host is shutting down.", "Try again in a moment.")
-    if growth.enough:
+    if growth.cut or result.finish == "cancelled":  # what came to its own end in that very step is whole
         result = msgspec.structs.replace(result, finish="complete" if growth.cut else "deadline", reason=result.reason and "empty_output")
     fills = [fills[0] for fills in (result.fills, *result.others) if fills]
     choices = []

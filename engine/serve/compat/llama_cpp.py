@@ -18,7 +18,9 @@ from engine.serve.compat.openai import model_name, seed_of, stop_strings
 from engine.serve.compat.sentinels import Parts, parts
 from engine.serve.compat.serving import Call, decode, query_number, refuse
 from engine.serve.service import EngineService
+from engine.serve.wire import MOST_MILLISECONDS
 
+_MOST_INDENT = 1000
 _STOP_TYPES = {"end": "eos", "stop": "word", "length": "limit"}
 
 
@@ -159,12 +161,16 @@ def _call(service: EngineService, fields: LlamaFields, said: Parts, query: Mappi
         snippets=said.snippets,
         # -1 means "as many as it takes" there, -2 "until the context is full".
         max_tokens=MOST_TOKENS if tokens is None or tokens < 0 else tokens,
-        endings=Endings(stops=stop_strings(fields.stop), lines=query_number(query, "max_lines") or 0, indent=max(0, fields.n_indent or 0)),
+        endings=Endings(
+            stops=stop_strings(fields.stop),
+            lines=query_number(query, "max_lines") or 0,
+            indent=min(max(0, fields.n_indent or 0), _MOST_INDENT),
+        ),
         n=choices,
         temperature=max(0.0, fields.temperature or 0.0),
         top_p=1.0 if fields.top_p is None else fields.top_p,
         seed=seed_of(fields.seed),
-        patience_ms=max(0, int(fields.t_max_predict_ms or 0)),
+        patience_ms=int(min(max(0.0, fields.t_max_predict_ms or 0.0), MOST_MILLISECONDS)),
         stream=stream,
         diffusing=bool(stream and fields.diffusing),
     )

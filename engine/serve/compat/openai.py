@@ -19,10 +19,12 @@ from engine.serve.compat.sentinels import END_OF_TEXT, Parts, parts
 from engine.serve.compat.serving import Call, decode, query_number, refuse
 from engine.serve.service import EngineService
 from engine.serve.sse import DONE
+from engine.serve.wire import MOST_MILLISECONDS
 
 FINISH = {"end": "stop", "stop": "stop", "length": "length"}
 
 _MOST_SEED = 2**62 - 1
+_MOST_STOPS = 64
 
 
 class SamplingFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,7 @@ def call_of(fields: SamplingFields, said: Parts, query: Mapping[str, str], shape
         temperature=fields.temperature or 0.0,
         top_p=1.0 if fields.top_p is None else fields.top_p,
         seed=seed_of(fields.seed),
-        deadline_ms=deadline,
+        deadline_ms=min(deadline, MOST_MILLISECONDS),
         stream=bool(fields.stream),
         diffusing=bool(fields.stream and fields.diffusing),
     )
@@ -164,8 +166,10 @@ def model_name(service: EngineService) -> str:
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
-    """The stop strings, which the text has with plain line ends."""
+    """The stop strings, which the text has with plain line ends. Raises RequestError: each is looked for at every step."""
     given = [stop] if isinstance(stop, str) else stop or []
+    if len(given) > _MOST_STOPS:
+        raise RequestError(f"There may be {_MOST_STOPS} stop strings; there are {len(given)}.", "Send fewer.")
     return tuple(dict.fromkeys(each.replace("\r\n", "\n") for each in given if each))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 
 from starlette.requests import Request
@@ -22,7 +23,9 @@ _READERS = {
 
 
 def compat_routes(service: EngineService) -> list[Route]:
-    """One route a path."""
+    """One route a path. The calls of all of them take turns before they come to the scheduler, which serves first come first: so an
+    editor waits for one of them at most, however many a tool sends at once."""
+    turn = asyncio.Lock()
 
     async def models(request: Request) -> Response:
         return json_response(openai.models(service))
@@ -35,7 +38,7 @@ def compat_routes(service: EngineService) -> list[Route]:
         reader = functools.partial(_READERS[path], service)
 
         async def endpoint(request: Request) -> Response:
-            return await serve(request, service, reader)
+            return await serve(request, service, reader, turn)
 
         return Route(path, endpoint, methods=["POST"])
 

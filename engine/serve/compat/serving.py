@@ -5,7 +5,9 @@ It knows the order of things; fields and shapes are the protocols' own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -20,11 +22,16 @@ from engine.serve.compat.asking import Answer, Ask, Delta, Drawn, Event, answers
 from engine.serve.envelopes import envelope, failure, refusal
 from engine.serve.service import EngineService
 from engine.serve.sse import EventStream
-from engine.serve.wire import CLIENT_CLOSED_REQUEST, json_response, read_body, unless_gone
+from engine.serve.wire import CLIENT_CLOSED_REQUEST, MALFORMED, json_response, read_body, unless_gone
 
 _log = logging.getLogger(__name__)
 
 _Fields = TypeVar("_Fields")
+
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(u[dD][89a-fA-F][\da-fA-F]{2})|\\)")
+"""What may be said of surrogates in JSON: an escaped pair, a lone one (the group), or a backslash that is none of an escape."""
+
+_REPLACEMENT = rb"\ufffd"
 
 
 class Shape(Protocol):
@@ -61,8 +68,9 @@ Reader = Callable[[bytes, Mapping[str, str]], Call]
 """Understands the body and the query of a request. Raises RequestError."""
 
 
-async def serve(request: Request, service: EngineService, read: Reader) -> Response:
-    """The response to one call. The client's leaving ends the denoise loop at any point within a step."""
+async def serve(request: Request, service: EngineService, read: Reader, turn: asyncio.Lock) -> Response:
+    """The response to one call. The client's leaving ends the denoise loop at any point within a step. Calls with the same `turn`
+    are denoised one after another."""
     path = request.url.path
     try:
         body = await read_body(request, service.config.max_request_bytes)
@@ -70,7 +78,7 @@ async def serve(request: Request, service: EngineService, read: Reader) -> Respo
             limit = f"{service.config.max_request_bytes:,}"
             return refusal(path, RequestError(f"The request is larger than {limit} bytes.", "Send less text around the cursor."), 413)
         call = read(body, request.query_params)
-        events = answers(service, call.ask)
+        events = answers(service, call.ask, turn)
         if call.ask.stream:
             # What cannot be answered at all gets a status of its own; so the first event is awaited before the stream begins.
             first = await unless_gone(request.receive, _first(events))
@@ -86,10 +94,14 @@ async def serve(request: Request, service: EngineService, read: Reader) -> Respo
 
 
 def decode(body: bytes, fields: type[_Fields]) -> _Fields:
-    """The body as `fields`. Raises RequestError, without any of its text."""
+    """The body as `fields`. Half a character, as editors in JavaScript send one where they cut the text inside an emoji, becomes a
+    replacement character. Raises RequestError, without any of its text."""
     try:
-        return msgspec.json.decode(body, type=fields)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        try:
+            return msgspec.json.decode(body, type=fields)
+        except msgspec.DecodeError:
+            return msgspec.json.decode(_ESCAPE.sub(lambda found: _REPLACEMENT if found[1] else found[0], body), type=fields)
+    except MALFORMED as error:
         raise RequestError(f"The request is not valid: {error}.", "docs/http.md names the fields.") from error
 
 
@@ -98,8 +110,8 @@ def query_number(query: Mapping[str, str], name: str) -> int | None:
     value = query.get(name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit():
-        raise RequestError(f"{name} in the URL is not a number.", f"Use ?{name}=1, or leave it out.")
+    if not value.isascii() or not value.isdigit() or len(value) > 9:
+        raise RequestError(f"{name} in the URL is not a number of at most nine digits.", f"Use ?{name}=1, or leave it out.")
     return int(value)
 
 

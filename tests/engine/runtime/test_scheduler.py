@@ -215,3 +215,10 @@ async def test_busy_is_told_once_for_a_burst(engine):
     assert heard == [True, False, True, False]
     await scheduler.close()
     executor.shutdown()
+
+
+async def test_a_deadline_that_no_clock_can_hold_is_its_callers_error_alone(scheduler, engine):
+    with pytest.raises(OverflowError):
+        await scheduler.submit(ask("1 endless", deadline_ms=10**400))
+    assert (await asyncio.wait_for(scheduler.submit(ask("1 next")), 2)).text == "next"
+    assert len(engine.started) == 1

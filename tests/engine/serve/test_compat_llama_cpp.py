@@ -90,6 +90,17 @@ async def test_patience_ends_with_a_line(http, scripted):
     assert said["stop_type"] == "limit"
 
 
+async def test_what_ends_by_itself_in_the_last_moment_is_whole(http, scripted):
+    class Finishing(type(scripted)):
+        def infill(self, request, *, cancelled=None, on_step=None):
+            return super().infill(request, on_step=on_step)  # a finished canvas asks nobody whether to stop
+
+    scripted.__class__ = Finishing
+    scripted.step_seconds = 0.003
+    said = await infill(http, t_max_predict_ms=1)
+    assert (said["content"], said["stop_type"], said["dlsp"]["finish"]) == ("return a + b\n", "eos", "complete")
+
+
 async def test_a_stream_has_no_mark_at_its_end(http, events):
     chunks = events((await http.post("/infill", json={**ASK, "stream": True, "response_fields": ["content", "stop"]})).text)
     assert "".join(c["content"] for c in chunks) == "return a + b\n"
@@ -155,3 +166,9 @@ async def test_health_while_loading_and_after_a_failure():
     assert loading.json()["error"]["type"] == "unavailable_error"
     assert "corrupt" in failed.json()["error"]["message"]
     await service.close("stopped")
+
+
+@pytest.mark.parametrize("body", [b'{"n_indent": 1' + b"0" * 40 + b"}", b'{"n_cmpl": 2, "t_max_predict_ms": 1e300}'])
+async def test_no_number_is_too_large(http, body):
+    response = await http.post("/infill", content=body)
+    assert response.status_code == 200

@@ -1,9 +1,11 @@
 """`/v1/completions` and `/v1/models` in process, against an engine that says what it is told."""
 
 import asyncio
+import json
 import logging
 import time
 
+import httpx
 import pytest
 
 from engine.api import empty_result
@@ -191,8 +193,6 @@ async def test_a_model_that_may_change_its_mind_is_heard_at_the_end(scripted, ev
     service.start()
     while service.status.state != "ready":
         await asyncio.sleep(0.001)
-    import httpx
-
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=build_app(service)), base_url="http://engine") as http:
         chunks = await stream(http, events)
     assert [c["choices"][0]["text"] for c in chunks[:-1]] == ["return a + b\n"]
@@ -233,6 +233,7 @@ async def test_whole_canvases(http, scripted, events):
         ({"max_lines": -1}, "cannot be negative"),
         ({"max_tokens": "many"}, "Expected `int | null`, got `str` - at `$.max_tokens`"),
         ({"temperature": {}}, "$.temperature"),
+        ({"stop": ["x"] * 65}, "may be 64 stop strings; there are 65"),
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
@@ -296,8 +297,6 @@ async def test_while_the_model_loads_the_client_may_come_again():
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     service = EngineService(EngineConfig(), lambda config, progress: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(5))
-    import httpx
-
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=build_app(service)), base_url="http://engine") as http:
         for streamed in (False, True):
             response = await http.post(PATH, json={**ASK, "stream": streamed})
@@ -306,6 +305,103 @@ async def test_while_the_model_loads_the_client_may_come_again():
             assert "still loading" in response.json()["error"]["message"]
     gate.set()
     await service.close("stopped")
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_lines", "deadline_ms", "seed"])
+async def test_no_number_is_too_large(http, field):
+    body = b'{"prompt": "x", "' + field.encode() + b'": 1' + b"0" * 400 + b"}"
+    for _ in range(2):  # the first one must not keep others from being served
+        response = await asyncio.wait_for(http.post(PATH, content=body), 5)
+        assert response.status_code == 200
+        assert response.json()["choices"][0]["text"] == "return a + b\n"
+
+
+@pytest.mark.parametrize("name", ["max_lines", "deadline_ms"])
+async def test_no_number_in_the_url_is_too_large(http, name):
+    response = await http.post(f"{PATH}?{name}={'9' * 5000}", json=ASK)
+    assert response.status_code == 400
+    assert "is not a number of at most nine digits" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b'{"prompt": ' + b"[" * 100_000, b'{"other": ' + b'{"a": ' * 30_000])
+async def test_a_body_that_is_nested_without_end_is_not_valid(http, body, caplog):
+    response = await http.post(PATH, content=body)
+    assert response.status_code == 400
+    assert "is not valid" in response.json()["error"]["message"]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (rb"a\ud83d", "a\ufffd"),
+        (rb"\ude00a", "\ufffda"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\uD83D\uDE00\\ud83d\ud83d", "\U0001f600\\ud83d\ufffd"),
+        (rb"\ud83d\n", "\ufffd\n"),
+    ],
+)
+async def test_half_an_emoji_is_no_reason_to_refuse(http, scripted, escaped, text):
+    # JavaScript cuts texts inside of pairs of surrogates, and JSON.stringify escapes what is left.
+    response = await http.post(PATH, content=b'{"prompt": "' + escaped + b'", "suffix": "' + escaped + b'"}')
+    assert response.status_code == 200
+    assert (scripted.requests[-1].prefix, scripted.requests[-1].suffix) == (text, text)
+
+
+async def test_what_clients_take_for_line_ends_does_not_break_an_event(http, scripted):
+    scripted.script = ["a\x0b\x0c", "\x85", "\u2028", "\u2029é", "\r", "\n"]
+    response = await http.post(PATH, json={**ASK, "stream": True})
+    # As httpx and Python cut a text into lines.
+    lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line]
+    assert "".join(json.loads(line)["choices"][0]["text"] for line in lines[:-1]) == "".join(scripted.script)
+
+
+async def test_a_tool_with_many_requests_lets_an_editor_through(service, scripted):
+    app = build_app(service)
+    scripted.step_seconds = 0.005
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as http:
+        many = [asyncio.create_task(http.post(PATH, json={**ASK, "prompt": f"tool {number}"})) for number in range(20)]
+        while not scripted.requests:
+            await asyncio.sleep(0.001)
+        assert (await http.post("/v1/infill", json={"prefix": "editor"})).status_code == 200
+        assert [request.prefix for request in scripted.requests].index("editor") <= 2
+        assert {each.status_code for each in await asyncio.gather(*many)} == {200}
+    assert [r.prefix for r in scripted.requests if r.prefix != "editor"] == [f"tool {number}" for number in range(20)]
+
+
+async def test_the_deadline_counts_from_the_beginning(http, scripted):
+    scripted.script = ["x"] * 100
+    scripted.step_seconds = 0.005
+    before = asyncio.create_task(ask(http, max_tokens=100))
+    while not scripted.requests:
+        await asyncio.sleep(0.001)
+    late = await ask(http, deadline_ms=20)
+    assert (late["choices"][0]["text"], late["dlsp"]["reason"]) == ("", "deadline")
+    assert not before.done()
+    scripted.step_seconds = 0.0
+    assert (await ask(http, deadline_ms=60_000))["choices"][0]["text"]
+    assert scripted.requests[-1].limits.deadline_ms < 60_000
+    await before
+    assert len(scripted.requests) == 2
+
+
+async def test_who_leaves_lets_the_next_one_through(service, scripted, leaving):
+    scripted.script = ["x"] * 100_000
+    scripted.step_seconds = 0.005
+    app = build_app(service)
+    running, waiting, last = (leaving(app, PATH, {**ASK, "prompt": name, "stream": True}) for name in ("running", "waiting", "last"))
+    while scripted.steps < 3:
+        await asyncio.sleep(0.001)
+    waiting.leave.set()
+    await asyncio.wait_for(waiting.task, 2)
+    running.leave.set()
+    await asyncio.wait_for(running.task, 2)
+    while len(scripted.requests) < 2:
+        await asyncio.sleep(0.001)
+    last.leave.set()
+    await asyncio.wait_for(last.task, 2)
+    assert [request.prefix for request in scripted.requests] == ["running", "last"]
 
 
 async def test_too_long_a_body_is_refused(http):

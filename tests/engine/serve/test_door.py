@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from engine.errors import ConfigError, HostError
-from engine.serve.door import DoorOptions, bind, parse_door
+from engine.serve.door import DoorOptions, bind, parse_door, url_of
 from engine.serve.http import build_public_app
-from engine.serve.listening import HostDoors
+from engine.serve.listening import HostDoors, Listener
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,17 @@ def test_addresses(text, host, port):
     assert (door.host, door.port, door.loopback) == (host, port, True)
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:x", "127.0.0.1:99999", "http://127.0.0.1:8012/v1", "a b:1"])
+@pytest.mark.parametrize("text", ["127.0.0.1:x", "127.0.0.1:99999", "http://127.0.0.1:8012/v1", "a b:1", "::1", "9" * 5000])
 def test_what_is_no_address(text):
     with pytest.raises(ConfigError, match=r"no address|no port"):
         parse_door(text, "token")
+
+
+def test_an_origin_is_what_browsers_say():
+    assert parse_door("8012", origins=("https://Mine.example/", "*")).admission.origins == {"https://mine.example", "*"}
+    for origin in ("mine.example", "https://mine.example/page"):
+        with pytest.raises(ConfigError, match=r"no origin of a page.*SCHEME://HOST"):
+            parse_door("8012", origins=(origin,))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "build.lan"])
@@ -76,6 +83,37 @@ async def test_a_door_stands_open_for_as_long_as_it_is_held(service):
             with pytest.raises(httpx.ConnectError):
                 await http.get(f"{second.url}/health")
     assert told[-1] == ()
+
+
+def test_a_name_with_addresses_of_both_kinds_is_served_where_most_tools_look(monkeypatch):
+    four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))
+    six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [six, four])
+    with bind(DoorOptions(host="localhost", port=0)) as listener:
+        assert url_of(listener).startswith("http://127.0.0.1:")
+
+
+async def test_the_same_door_twice_is_said_to_be_open(service):
+    doors = HostDoors(lambda admission: build_public_app(service, admission), lambda urls: None)
+    async with doors.open(DoorOptions(port=0)) as door:
+        with pytest.raises(HostError, match=rf"This engine answers at {door.url} already"):
+            async with doors.open(DoorOptions(port=int(door.url.rpartition(":")[2]))):
+                pass
+
+
+async def test_ipv6(service):
+    doors = HostDoors(lambda admission: build_public_app(service, admission), lambda urls: None)
+    try:
+        async with doors.open(DoorOptions(host="::1", port=0)) as door, httpx.AsyncClient(trust_env=False) as http:
+            assert door.url.startswith("http://[::1]:")
+            assert (await http.get(f"{door.url}/health")).status_code == 200
+    except HostError:
+        pytest.skip("this machine has no IPv6")
+
+
+async def test_an_idle_connection_outlives_those_of_the_clients(service):
+    listener = Listener(build_public_app(service, DoorOptions().admission))
+    assert listener.config.timeout_keep_alive > 60
 
 
 async def test_the_client_leaving_over_tcp_ends_the_denoise_loop(service, scripted):

@@ -72,6 +72,10 @@ async def test_a_page_that_is_allowed_may_also_read(service):
         assert before.status_code == 204
         assert before.headers["access-control-allow-origin"] == "https://mine.example"
         assert "authorization" in before.headers["access-control-allow-headers"]
+        openai = {**asked, "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang,x-stainless-os"}
+        assert "x-stainless-os" in (await http.options("/v1/completions", headers=openai)).headers["access-control-allow-headers"]
+        stranger = await http.options("/v1/completions", headers={**openai, "Origin": "https://other.example"})
+        assert (stranger.status_code, stranger.headers.get("access-control-allow-headers")) == (403, None)
         response = await http.get("/v1/models", headers={"Origin": "https://mine.example", "Authorization": "Bearer right"})
         assert response.status_code == 200
         assert response.headers["access-control-allow-origin"] == "https://mine.example"

@@ -206,11 +206,13 @@ def test_a_running_host_opens_a_door_for_as_long_as_somebody_holds_it(hosts):
             assert tool.post("/v1/door", json={"port": 0}).status_code == 404
         refused = http.post("/v1/door", json={"port": int(url.rpartition(":")[2])})
         assert refused.status_code == 409
-        assert "uses port" in refused.json()["message"]
+        assert f"answers at {url} already" in refused.json()["message"]
         open_to_all = http.post("/v1/door", json={"host": "0.0.0.0", "port": 0})
         assert open_to_all.status_code == 409
         assert "needs a token" in open_to_all.json()["message"]
         assert http.post("/v1/door", json={"port": "x"}).status_code == 400
+        assert http.post("/v1/door", content=b'{"host": "\xff"}').status_code == 400
+        assert http.post("/v1/door", content=b" " * 5_000_000).status_code == 413
         time.sleep(1.0)
         assert process.poll() is None
     assert process.wait(15) == 0

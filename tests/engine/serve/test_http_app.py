@@ -130,6 +130,8 @@ async def test_loading_is_said_at_once_and_goes_on_without_the_request(engine):
         (b"", 400, "not a valid InfillRequest"),
         (b"{", 400, "not a valid InfillRequest"),
         (b"[]", 400, "Expected `object`"),
+        (b'{"prefix": "", "other": ' + b"[" * 1900, 400, "not a valid InfillRequest"),
+        (b'{"prefix": "", "limits": {"deadline_ms": 1' + b"0" * 400 + b"}}", 400, "more than a day away"),
         (b'{"suffix": "x"}', 400, "missing required field `prefix`"),
         (b'{"prefix": 3}', 400, r"Expected `str`, got `int` - at `\$.prefix`"),
         (b'{"prefix": "\xff"}', 400, "not a valid InfillRequest"),
@@ -147,6 +149,7 @@ async def test_requests_that_cannot_be_served(service, body, status, text):
     import re
 
     assert re.search(text, error.message)
+    assert (await asyncio.wait_for(post(service, InfillRequest(prefix="after")), 5)).status_code == 200
 
 
 async def test_a_large_body_without_a_length_is_refused_too(service):
@@ -240,6 +243,7 @@ async def test_unknown_routes_and_methods_are_wire_errors(service):
         missing, wrong = await http.get("/v2/infill"), await http.get("/v1/infill")
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert error_of(missing).type == error_of(wrong).type == "RequestError"
+    assert wrong.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize(
