@@ -36,7 +36,7 @@ _SILENCE_SECONDS = 45.0
 def engine(
     model: Annotated[str, typer.Option(help='"nano", a model that `dlsp models` lists, or the path of a checkpoint folder.')] = "nano",
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, int8 or int4.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the number to torch.")] = 0,
     idle: Annotated[float, typer.Option(metavar="SECONDS", help="End this long after the last editor has left.")] = 900.0,
     http: Annotated[
@@ -51,7 +51,8 @@ def engine(
     status: Annotated[bool, typer.Option("--status", help="List the running hosts and exit.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the running hosts and exit.")] = False,
 ) -> None:
-    """Run the engine host, which holds the model, in the foreground. Editors start one by themselves; this is to watch it."""
+    """Run the engine host, which holds the model, in the foreground. Editors start one by themselves; this one is to watch, for tools
+    without LSP (--http) and for a team. Only its options say which model, not the settings file."""
     if status:
         _print_hosts()
     elif stop:

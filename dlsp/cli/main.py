@@ -39,7 +39,7 @@ _COMMANDS: dict[str, _Entry] = {
     "replay": _Entry("dlsp.cli.replay", "replay", "Run a recorded editor session again and compare."),
     "doctor": _Entry("dlsp.cli.doctor", "doctor", "Say what is missing and the command that fixes it."),
     "bench": _Entry("dlsp.cli.bench", "bench", "Measure speed and quality on this machine."),
-    "train": _Entry("dlsp.cli.train", "train_app", "Train the embedded model from scratch."),
+    "train": _Entry("dlsp.cli.train", "train_app", "Adapt the embedded model to your code, or train one."),
 }
 
 

@@ -221,7 +221,9 @@ def use(
         return
     write_text_setting(user_file(), "model", value)
     print(f"{value} is in use from now on ({user_file()}).")
-    print("Open editors take it up when their language server starts again. A `model` that an editor itself sets counts more.")
+    print(
+        "`dlsp doctor --load` tries it. Editors take it up when their language server starts again, unless they set a `model` themselves."
+    )
 
 
 @models_app.command()

@@ -12,7 +12,14 @@ import typer
 from dlsp.cli.train_adapt import adapt, interruptible
 from dlsp.cli.train_calibrate import calibrate
 
-train_app = typer.Typer(no_args_is_help=True, help="Train the embedded model: corpus, tokenizer, run, export.")
+train_app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    help="Adapt the embedded model to your code, or train one: corpus, tokenizer, run, export.",
+)
 
 train_app.command()(adapt)
 train_app.command()(calibrate)

@@ -1,4 +1,4 @@
-" For ~/.vimrc, with vim-lsp (and asyncomplete.vim with asyncomplete-lsp.vim to have the popup while you type).
+" For ~/.vimrc, behind `filetype plugin on`, with vim-lsp (and asyncomplete.vim with asyncomplete-lsp.vim to have the popup while you type).
 
 if executable('dlsp')
     autocmd User lsp_setup call lsp#register_server({

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ import typer
 import dlsp
 from dlsp.cli import main as frame
 from dlsp.cli.main import main
+from engine.config import DType
 from engine.errors import HostError
 
 COMMANDS = ["serve", "infill", "engine", "models", "stats", "replay", "doctor", "bench", "train"]
@@ -87,6 +89,21 @@ def test_closed_pipe_is_quiet() -> None:
     reader = f"{sys.executable} -P -m dlsp doctor --json | true"
     ended = subprocess.run(["bash", "-c", reader], capture_output=True, text=True, timeout=300, check=False)
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("name", [["engine"], ["infill"], ["bench", "holes"], ["bench", "load"]])
+def test_help_names_every_number_format(name: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*name, "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(get_args(DType)[:-1]) + f" or {get_args(DType)[-1]}" in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_plain_everywhere(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, "--help") == 0
+    said = capsys.readouterr().out
+    assert "--install-completion" not in said
+    assert "─" not in said
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["serve", "--help"]])
