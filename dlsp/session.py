@@ -330,7 +330,8 @@ class Session:
 
     def _engine_changed(self, status: Status) -> None:
         self.status.engine_changed(status, self.settings.backend)
-        log.info("Engine: %s %s", status.state, status.reason)
+        level = logging.WARNING if status.state == "error" else logging.INFO
+        log.log(level, "Engine: %s", " ".join(part for part in (status.state, status.reason, status.message) if part))
         if self.status.loading:
             self._settled.clear()
         else:

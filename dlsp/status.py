@@ -62,6 +62,7 @@ REASONS: dict[str, str] = {
     "host_lost": "The engine has ended and is being started again.",
     "host_failed": "The engine ended again and again and stays down; the log and `dlsp doctor` say why.",
     "host_error": "The engine failed; the log and `dlsp doctor` say how.",
+    "place_error": "The folder or the socket of the engine cannot be used; the message says what to change.",
     "checkpoint_error": "The model's files cannot be used; `dlsp doctor` names what is wrong with them.",
     "unknown_family_error": "This kind of model is not known; `dlsp models` lists those that are.",
     "device_error": "The device cannot be used; the setting `device` names another one.",

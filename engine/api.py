@@ -65,11 +65,11 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True):
     back included; a model that fills canvas by canvas has a canvas of its own and uses `slots` for `fixed` alone. `score` ranks proposals,
     `schedule` decides how many a step commits, `level` is its parameter: the probability for `threshold`, the factor for
     `factor`, nats of entropy for `entropy-bound`, tokens a step for `fixed`. With `speculative` a canvas is drafted from the
-    text around, or in one step, and checked left to right by the same network; holes with a draft, and lengths that are given, use `threshold`. `early_commit`
-    finishes a hole at once when the mean gap between the two best logits is wide. `stability` > 0 commits only slots whose
-    distribution moved less than that (KL divergence, nats) in the last two steps. `temperature` 0 is greedy. `alternatives` asks
-    for that many different answers. Without `healing` the prompt is tokenized as it is cut, as published evaluations do; an
-    editor's cursor often stands inside a token.
+    text around, or in one step, and checked left to right by the same network; holes with a draft, and lengths that are given,
+    use `threshold`. `early_commit` finishes a hole at once when the mean gap between the two best logits is wide. `stability` >
+    0 commits only slots whose distribution moved less than that (KL divergence, nats) in the last two steps. `temperature` 0 is
+    greedy. `alternatives` asks for that many different answers. Without `healing` the prompt is tokenized as it is cut, as
+    published evaluations do; an editor's cursor often stands inside a token.
     """
 
     length: LengthPolicy = ""

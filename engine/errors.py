@@ -8,11 +8,14 @@ DlspError                 one clear sentence; `action` is the next thing to do
 │   └── UnknownFamilyError
 ├── DeviceError           the device asked for cannot be used
 ├── HostError             the engine host cannot be started, reached or trusted
-│   └── LoadingError      the host is up but the model is not ready yet
+│   ├── LoadingError      the host is up but the model is not ready yet
+│   └── PlaceError        its folder or socket cannot be used or trusted, and will not be until somebody changes that
 └── DocumentError         a file that is missing, binary or shorter than the position asked for
 """
 
 from __future__ import annotations
+
+import re
 
 
 class DlspError(Exception):
@@ -25,6 +28,11 @@ class DlspError(Exception):
     def __str__(self) -> str:
         message = super().__str__()
         return f"{message} {self.action}" if self.action else message
+
+    @property
+    def reason(self) -> str:
+        """The kind of error as a state has it: `checkpoint_error` for a CheckpointError."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 class ConfigError(DlspError):
@@ -57,6 +65,10 @@ class HostError(DlspError):
 
 class LoadingError(HostError):
     """The host is up but the model is not ready yet."""
+
+
+class PlaceError(HostError):
+    """The folder or the socket of the engine host cannot be used or trusted."""
 
 
 class DocumentError(DlspError):

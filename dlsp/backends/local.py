@@ -18,7 +18,7 @@ from dlsp.backends.launch import host_command, launch
 from dlsp.backends.remote import Broken, HttpEngineClient, Unreached
 from engine.api import HostAddress, InfillRequest, InfillResult, Status
 from engine.config import EngineConfig
-from engine.errors import DlspError, HostError
+from engine.errors import DlspError, HostError, PlaceError
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class LocalBackend:
         self._supervisor: asyncio.Task[None] | None = None
         self._attached: asyncio.Future[HttpEngineClient] | None = None
         self._wanted = asyncio.Event()
-        self._gave_up: HostError | None = None
+        self._gave_up: DlspError | None = None
         self._gave_up_at = 0.0
         self._closed = False
 
@@ -142,11 +142,14 @@ class LocalBackend:
                 continue
             crashes = crashes + 1 if time.monotonic() - began < policy.quick else 1
             _log.warning("engine host lost: %s", problem)
-            final = crashes >= policy.crashes or not isinstance(problem, HostError)
+            # What is wrong with a folder or an option stays wrong until somebody changes it.
+            told = isinstance(problem, PlaceError) or not isinstance(problem, HostError)
+            final = told or crashes >= policy.crashes
+            reason = problem.reason if told else "host_failed" if final else "host_lost"
             if final:
-                problem = HostError(str(problem.args[0]), problem.action or "Run `dlsp doctor`.")
+                problem = type(problem)(str(problem.args[0]), problem.action or "Run `dlsp doctor`.")
                 self._gave_up, self._gave_up_at = problem, time.monotonic()
-            self._feed.publish(self._status("error", "host_failed" if final else "host_lost", str(problem)))
+            self._feed.publish(self._status("error", reason, str(problem)))
             if final or not isinstance(problem, _Lost):
                 # Whoever waits after the loss of a host that served waits for the next one; a start that failed is their answer.
                 self._refuse(problem)

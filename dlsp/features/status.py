@@ -1,4 +1,5 @@
-"""dlsp/status: every report as a notification, the present one on request, and work-done progress while the model loads.
+"""dlsp/status: every report as a notification, the present one on request, work-done progress while the model loads, and a message
+where the engine fails for good.
 
 Shows what the session's status board says; decides nothing about it.
 """
@@ -23,14 +24,24 @@ log = logging.getLogger(__name__)
 
 STATUS = "dlsp/status"
 
+_PASSING = frozenset({"host_lost", "cancelled", "superseded"})
+"""Reasons that come with an error, but mend themselves."""
+
 
 def register(server: Server, session: Session) -> None:
     """Tell the client every report from now on."""
     progress = _LoadingProgress(server)
+    said: set[str] = set()
 
     def publish(report: Report) -> None:
         server.protocol.notify(STATUS, msgspec.to_builtins(report))
         progress.follow(report)
+        # Most editors know nothing of dlsp/status: there, silence would be all that is seen of a wrong path or token.
+        if report.state == "error" and report.reason not in _PASSING and report.message not in {"", *said}:
+            said.add(report.message)
+            message = f"dlsp: {report.message}"
+            server.window_log_message(types.LogMessageParams(types.MessageType.Error, message))
+            server.window_show_message(types.ShowMessageParams(types.MessageType.Error, message))
 
     session.status.listen(publish)
 

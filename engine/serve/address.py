@@ -23,7 +23,7 @@ import platformdirs
 
 from engine.api import HostAddress
 from engine.config import EngineConfig
-from engine.errors import HostError
+from engine.errors import HostError, PlaceError
 
 Transport = Literal["auto", "unix", "tcp"]
 """`auto` is a Unix socket, and loopback TCP with a token on Windows."""
@@ -73,7 +73,7 @@ def version() -> str:
 
 
 def find_place(config: EngineConfig) -> Place:
-    """The files for `config`, in a folder that is private to the user. Raises HostError where it cannot be made or trusted.
+    """The files for `config`, in a folder that is private to the user. Raises PlaceError where it cannot be made or trusted.
 
     The version is part of the name: after an upgrade a new host starts beside the old one, which leaves with its last client.
     """
@@ -83,7 +83,7 @@ def find_place(config: EngineConfig) -> Place:
 def runtime_folder() -> Path:
     """The user's folder for sockets, made with mode 0700 when missing.
 
-    Raises HostError when it belongs to somebody else, when others may enter it, or when a socket would have too long a path
+    Raises PlaceError when it belongs to somebody else, when others may enter it, or when a socket would have too long a path
     in every possible folder.
     """
     candidates = _candidates()
@@ -94,30 +94,30 @@ def runtime_folder() -> Path:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
-            raise HostError(
+            raise PlaceError(
                 f"{folder} is in the way: it is not a folder.", "Remove it, or set XDG_RUNTIME_DIR to a folder of yours."
             ) from None
         except OSError:
             continue  # Not writable, as /run/user without a login session is; the next candidate is the answer to that.
         check_private(folder)
         return folder
-    raise HostError(
+    raise PlaceError(
         f"There is no usable folder for the engine's socket (tried {', '.join(map(str, candidates))}).",
         "Set XDG_RUNTIME_DIR to a short, writable folder with mode 0700.",
     )
 
 
 def check_private(path: Path) -> None:
-    """Raise HostError unless `path` (a folder or a socket; a link is neither) is the user's own and closed to everybody else."""
+    """Raise PlaceError unless `path` (a folder or a socket; a link is neither) is the user's own and closed to everybody else."""
     if sys.platform == "win32":
         return  # The folder lies in the user's profile, whose access list keeps others out; mode bits say nothing there.
     facts = os.lstat(path)
     if not (stat.S_ISDIR(facts.st_mode) or stat.S_ISSOCK(facts.st_mode)):
-        raise HostError(f"{path} is neither a folder nor a socket.", "Remove it.")
+        raise PlaceError(f"{path} is neither a folder nor a socket.", "Remove it.")
     if facts.st_uid != os.geteuid():
-        raise HostError(f"{path} belongs to another user (id {facts.st_uid}).", "Remove it, or set XDG_RUNTIME_DIR to a folder of yours.")
+        raise PlaceError(f"{path} belongs to another user (id {facts.st_uid}).", "Remove it, or set XDG_RUNTIME_DIR to a folder of yours.")
     if facts.st_mode & 0o077:
-        raise HostError(f"Other users have access to {path} (mode {facts.st_mode & 0o777:o}).", f"Run `chmod go-rwx {path}`.")
+        raise PlaceError(f"Other users have access to {path} (mode {facts.st_mode & 0o777:o}).", f"Run `chmod go-rwx {path}`.")
 
 
 def take_lock(path: Path) -> int | None:
@@ -207,7 +207,7 @@ def lock_is_held(path: Path) -> bool:
 
 
 def accepts(address: HostAddress) -> bool:
-    """Whether somebody listens at the address. Raises HostError for a socket that cannot be trusted."""
+    """Whether somebody listens at the address. Raises PlaceError for a socket that cannot be trusted."""
     if address.socket:
         if not os.path.lexists(address.socket):
             return False

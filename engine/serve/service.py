@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import time
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -82,8 +81,11 @@ class EngineService:
 
     async def watch(self, heartbeat: float) -> AsyncGenerator[Status, None]:
         """The present state, then each change (the latest, where several came at once), until `close`. At the latest every
-        `heartbeat` seconds the state is repeated. Counts as a client."""
+        `heartbeat` seconds the state is repeated. Counts as a client. Whoever comes newly finds a model that could not be loaded being
+        tried again: what was wrong may be mended."""
         with self.client():
+            if self._failure is not None:
+                self.start()
             while True:
                 # Both are read before the yield, or a change while the reader is busy would be lost.
                 changed, last = self._changed, self._closed
@@ -152,9 +154,7 @@ class EngineService:
 
     def _fail(self, error: DlspError) -> None:
         self._failure, self._failed_at = error, time.monotonic()
-        # CheckpointError -> checkpoint_error
-        reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
-        self._publish(replace(self._status, state="error", reason=reason, message=str(error), progress=0.0))
+        self._publish(replace(self._status, state="error", reason=error.reason, message=str(error), progress=0.0))
 
     def _progress(self, progress: float) -> None:
         """Pass on every twentieth only; each one is a line to every editor."""

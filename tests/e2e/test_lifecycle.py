@@ -231,3 +231,20 @@ async def test_two_editors_in_one_process_do_not_know_of_each_other() -> None:
     for client in clients:
         client.hang_up()
         await client.run
+
+
+async def test_an_engine_that_fails_is_said_once_in_every_editor(caplog: pytest.LogCaptureFixture) -> None:
+    """Editors without our status line would see nothing but silence."""
+    async with session_with(ScriptedBackend("1"), "x = ") as client:
+        backend = client.backend
+        backend.publish(Status(state="error", reason="host_lost", message="It ended and is being started again."))
+        broken = Status(state="error", reason="checkpoint_error", message="/models/x has no config.json. Copy it again.")
+        for _ in range(3):
+            backend.publish(broken)
+            backend.publish(Status(state="loading"))
+        await client.until(lambda: len(client.said("window/showMessage")) == 1, "one message")
+        expected = {"type": 1, "message": f"dlsp: {broken.message}"}
+        assert client.said("window/showMessage") == client.said("window/logMessage") == [expected]
+        assert broken.message in caplog.text
+        backend.publish(Status(state="error", reason="unreachable", message="The token is refused."))
+        await client.until(lambda: len(client.said("window/showMessage")) == 2, "another message")

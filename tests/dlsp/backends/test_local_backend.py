@@ -14,9 +14,9 @@ import pytest
 
 from dlsp.backends import launch
 from dlsp.backends.launch import host_command, hygienic_environment
-from engine.api import InfillRequest
+from engine.api import InfillRequest, WireError
 from engine.config import EngineConfig
-from engine.errors import CheckpointError, HostError, LoadingError, RequestError
+from engine.errors import CheckpointError, HostError, LoadingError, PlaceError, RequestError
 from engine.serve import address as addresses
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -211,6 +211,26 @@ async def test_a_stranger_at_the_address_is_not_asked(fake_hosts):
     lying = [sys.executable, "-c", f"print({msgspec.json.encode(msgspec.structs.replace(where, pid=1)).decode()!r})"]
     backend = fake_hosts.backend(lambda config: lying, crashes=1)
     assert "Something else answers" in (await wait_for_state(backend, "error")).message
+
+
+async def test_a_folder_that_others_may_enter_is_said_at_once_and_not_tried_again(fake_hosts):
+    wire = WireError(type="PlaceError", message="Other users have access to /run/x.", action="Run `chmod go-rwx /run/x`.")
+    refusing = [sys.executable, "-c", f"print({msgspec.json.encode(wire).decode()!r})"]
+    backend = fake_hosts.backend(lambda config: refusing, crashes=9)
+    states = []
+
+    async def watch():
+        async for status in backend.watch():
+            states.append(status)
+
+    watching = asyncio.create_task(watch())
+    await until(lambda: states and states[-1].state == "error")
+    assert (states[-1].reason, states[-1].message) == ("place_error", f"{wire.message} {wire.action}")
+    with pytest.raises(PlaceError, match="Other users"):
+        await backend.infill(ask("x"))
+    await asyncio.sleep(0.1)
+    assert [s.reason for s in states if s.state == "error"] == ["place_error"]
+    watching.cancel()
 
 
 async def test_a_host_that_dies_again_and_again_is_given_up_until_later(fake_hosts):

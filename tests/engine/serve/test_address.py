@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import EngineConfig
-from engine.errors import HostError
+from engine.errors import PlaceError
 from engine.serve import address
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="mode bits and Unix sockets")
@@ -26,7 +26,7 @@ def test_the_folder_is_made_private(runtime):
 def test_a_folder_open_to_others_is_refused(runtime, mode):
     (runtime / "dlsp").mkdir()
     (runtime / "dlsp").chmod(mode)
-    with pytest.raises(HostError, match=r"Other users have access to .*dlsp \(mode 7.*chmod go-rwx"):
+    with pytest.raises(PlaceError, match=r"Other users have access to .*dlsp \(mode 7.*chmod go-rwx"):
         address.runtime_folder()
 
 
@@ -35,19 +35,19 @@ def test_a_folder_of_somebody_else_is_refused(runtime, monkeypatch):
     folder.mkdir(mode=0o700)
     monkeypatch.setattr(address, "_candidates", lambda: [folder])
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(HostError, match=rf"{folder} belongs to another user \(id {os.getuid()}\)"):
+    with pytest.raises(PlaceError, match=rf"{folder} belongs to another user \(id {os.getuid()}\)"):
         address.runtime_folder()
 
 
 def test_a_link_is_no_folder(runtime, tmp_path):
     (runtime / "dlsp").symlink_to(tmp_path)
-    with pytest.raises(HostError, match="neither a folder nor a socket"):
+    with pytest.raises(PlaceError, match="neither a folder nor a socket"):
         address.runtime_folder()
 
 
 def test_a_file_in_the_way_is_named(runtime):
     (runtime / "dlsp").write_text("")
-    with pytest.raises(HostError, match="it is not a folder"):
+    with pytest.raises(PlaceError, match="it is not a folder"):
         address.runtime_folder()
 
 
@@ -56,7 +56,7 @@ def test_a_path_too_long_for_a_socket_falls_back_to_a_shorter_folder(runtime, mo
     monkeypatch.setattr(address, "_candidates", lambda: [runtime / ("long" * 30), short])
     assert address.find_place(EngineConfig()).folder == short
     monkeypatch.setattr(address, "_candidates", lambda: [runtime / ("long" * 30)])
-    with pytest.raises(HostError, match=r"no usable folder .*longlong.*XDG_RUNTIME_DIR"):
+    with pytest.raises(PlaceError, match=r"no usable folder .*longlong.*XDG_RUNTIME_DIR"):
         address.find_place(EngineConfig())
 
 
@@ -103,7 +103,7 @@ def test_a_stale_socket_and_record_are_replaced(runtime):
 def test_what_is_not_our_socket_is_not_removed(runtime, monkeypatch):
     place = address.find_place(EngineConfig())
     place.socket.write_text("precious")
-    with pytest.raises(HostError, match="neither a folder nor a socket"):
+    with pytest.raises(PlaceError, match="neither a folder nor a socket"):
         address.open_socket(place)
     assert place.socket.read_text() == "precious"
 
@@ -112,9 +112,9 @@ def test_a_socket_of_somebody_else_is_neither_used_nor_removed(runtime, monkeypa
     place = address.find_place(EngineConfig())
     listener, where = address.open_socket(place)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(HostError, match="belongs to another user"):
+    with pytest.raises(PlaceError, match="belongs to another user"):
         address.accepts(where)
-    with pytest.raises(HostError, match="belongs to another user"):
+    with pytest.raises(PlaceError, match="belongs to another user"):
         address.open_socket(place)
     assert place.socket.exists()
     listener.close()

@@ -201,6 +201,26 @@ async def test_a_model_that_cannot_be_loaded_says_so_and_is_tried_again_later(en
     await service.close("stopped")
 
 
+async def test_whoever_comes_newly_finds_the_model_being_tried_again(engine):
+    outcomes = [CheckpointError("The weights are corrupt.", "Get them again."), engine]
+
+    def load(config, progress):
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    service = EngineService(EngineConfig(), load)
+    service.start()
+    await until(lambda: service.status.state == "error")
+    states = service.watch(60.0)
+    assert (await anext(states)).state == "loading"
+    await until(lambda: service.status.state == "ready")
+    assert (await anext(states)).state == "ready"
+    await states.aclose()
+    await service.close("stopped")
+
+
 async def test_an_unforeseen_load_failure_is_a_state_too():
     def load(config, progress):
         raise OSError("libcuda.so is a text file")
