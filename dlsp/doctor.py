@@ -1,10 +1,12 @@
 """What dlsp needs on this machine, checked piece by piece: each check passes, warns or fails, and names the command that fixes it.
 
-Knows nothing of how the checks are shown; nothing is changed, started or sent anywhere.
+Knows nothing of how the checks are shown; nothing is changed or started, and nothing is sent but a question to the team server of the
+settings.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import re
@@ -12,9 +14,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -26,9 +28,15 @@ from engine.api import InfillRequest
 from engine.config import EngineConfig
 from engine.errors import CheckpointError, DlspError
 
-State = Literal["pass", "warn", "fail"]
+if TYPE_CHECKING:
+    from dlsp.backends.remote import HttpEngineClient
 
-REINSTALL = "pip install --force-reinstall dlsp"
+State = Literal["pass", "warn", "fail"]
+_T = TypeVar("_T")
+
+REINSTALL = "Install dlsp again from its folder (docs/install.md)."
+"""Neither a package's name nor `pip`: dlsp is on no index, and an environment of pipx's or uv's has no pip that a shell would find."""
+
 LIBRARIES = ("pygls", "msgspec", "httpx", "starlette", "uvicorn", "tokenizers", "safetensors", "huggingface-hub")
 OTHER_EDITORS = {
     "code": "VS Code",
@@ -39,7 +47,9 @@ OTHER_EDITORS = {
     "subl": "Sublime Text",
     "vim": "Vim",
 }
-NVIM_WANTED = (0, 12)
+NVIM_WANTED = (0, 10)
+"""The first version that editors/nvim draws its ghost text in."""
+
 FIRST_PYTHON_UNTESTED = (3, 14)
 """The first version that nobody has tried."""
 
@@ -61,8 +71,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look at: a model and a device other than the settings', whether to really load the model and fill a hole, and a file
-    of which to say whether it may enter a prompt, with the workspace folder `root`."""
+    """What to look at: a model and a device other than the settings', whether to really load the model and fill a hole (with a
+    team server: to have it fill one), and a file of which to say whether it may enter a prompt, with the workspace folder `root`."""
 
     model: str = ""
     device: str = ""
@@ -87,6 +97,18 @@ def examine(plan: Plan) -> Iterator[Check]:
         yield _guarded("this file", lambda: _file(settings, plan))
     yield _guarded("log", _log)
     yield _guarded("counts", lambda: _counts(settings))
+    if settings.backend == "remote":
+        server = _guarded("team server", lambda: _team_server(settings))
+        yield server
+        if plan.load and server.state != "fail":
+            yield _guarded("infill", lambda: _filled_there(settings))
+    if settings.backend != "remote" or plan.model or plan.device:
+        yield from _own_engine(config, plan)
+    yield from _editors()
+
+
+def _own_engine(config: EngineConfig, plan: Plan) -> Iterator[Check]:
+    """What a model on this machine needs."""
     torch = _torch()
     yield torch
     if torch.state == "fail":
@@ -100,7 +122,40 @@ def examine(plan: Plan) -> Iterator[Check]:
     yield _guarded("pulled models", _pulled_models)
     yield _guarded("runtime folder", _runtime_folder)
     yield _guarded("engine host", _hosts)
-    yield from _editors()
+
+
+def _team_server(settings: Settings) -> Check:
+    from engine.serve.address import version
+
+    there, here = _ask(settings, lambda server: server.health())["version"], version()
+    detail = f"{settings.remote_url} answers; dlsp {there}"
+    if there != here:
+        fix = "Install the same version at both ends (docs/install.md)."
+        return Check(name="team server", state="warn", detail=f"{detail} there, {here} here", fix=fix)
+    return Check(name="team server", state="pass", detail=detail)
+
+
+def _filled_there(settings: Settings) -> Check:
+    started = time.monotonic()
+    result = _ask(settings, lambda server: server.infill(_SAMPLE))
+    detail = f"the server filled a hole in {1000 * (time.monotonic() - started):.0f} ms: {result.text!r}"
+    if not result.text:
+        return Check(name="infill", state="warn", detail=f"{detail} ({result.reason})", fix="Try another model there.")
+    return Check(name="infill", state="pass", detail=detail)
+
+
+def _ask(settings: Settings, question: Callable[[HttpEngineClient], Awaitable[_T]]) -> _T:
+    """What the team server answers. Raises ConfigError for settings that cannot be right, else what the client raises."""
+    from dlsp.backends.remote import team_server
+
+    async def ask() -> _T:
+        server = team_server(settings.remote_url, settings.remote_token)
+        try:
+            return await question(server)
+        finally:
+            await server.close()
+
+    return asyncio.run(ask())
 
 
 def _python() -> Check:
@@ -120,7 +175,7 @@ def _libraries() -> Iterator[Check]:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Check(name="libraries", state="fail", detail=f"missing: {', '.join(missing)}", fix=f"pip install {' '.join(missing)}")
+        yield Check(name="libraries", state="fail", detail=f"missing: {', '.join(missing)}", fix=REINSTALL)
     else:
         yield Check(name="libraries", state="pass", detail=f"{len(LIBRARIES)} found")
 
@@ -130,7 +185,7 @@ def _settings(file: Path, options: Options) -> Check:
         return Check(name="settings", state="fail", detail=" ".join(options.problems), fix=f"Edit {file}; docs/settings.md has the names.")
     if not file.exists():
         return Check(name="settings", state="pass", detail=f"the defaults ({file} does not exist)")
-    return Check(name="settings", state="pass", detail=f"{file} sets {', '.join(sorted(options.values)) or 'nothing'}")
+    return Check(name="settings", state="pass", detail=f"{file} sets {', '.join(sorted(options.sent())) or 'nothing'}")
 
 
 def _excluded(settings: Settings, plan: Plan) -> Check:
@@ -186,7 +241,7 @@ def _counts(settings: Settings) -> Check:
 
 
 def _torch() -> Check:
-    fix = 'pip install "torch>=2.11"'
+    fix = REINSTALL
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:  # OSError: a shared library of torch's is missing or broken
@@ -316,9 +371,9 @@ def _neovim(path: str) -> Check:
     version = match.group().removeprefix("NVIM v")
     if (int(match[1]), int(match[2])) < NVIM_WANTED:
         wanted = ".".join(map(str, NVIM_WANTED))
-        detail = f"{version} has no inline completion; popup completion works"
-        return Check(name="neovim", state="warn", detail=detail, fix=f"Install Neovim {wanted} or newer for ghost text.")
-    return Check(name="neovim", state="pass", detail=f"{version}; add editors/nvim to its runtimepath and call vim.lsp.enable('dlsp')")
+        detail = f"{version} is too old for editors/nvim"
+        return Check(name="neovim", state="warn", detail=detail, fix=f"Install Neovim {wanted} or newer.")
+    return Check(name="neovim", state="pass", detail=f"{version}; add editors/nvim to its runtimepath and call require('dlsp').setup()")
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:

@@ -6,6 +6,8 @@ Knows no protocol and no backend.
 
 from __future__ import annotations
 
+import difflib
+import json
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -175,13 +177,16 @@ def read_options(raw: object, source: str) -> Options:
         if value is None:
             continue
         if name not in types:
-            problems.append(f"{source}: there is no setting `{name}`.")
+            near = difflib.get_close_matches(str(name), types, n=1)
+            problems.append(f"{source}: there is no setting `{name}`{f'; did you mean `{near[0]}`?' if near else '.'}")
             continue
         field, kind = types[name]
         try:
             values[field] = _checked(field, msgspec.convert(value, kind))
-        except (msgspec.ValidationError, ConfigError) as error:
-            problems.append(f"{source}: `{name}` is ignored: {str(error).rstrip('.')}.")
+        except msgspec.ValidationError:
+            problems.append(f"{source}: `{name}` is ignored: {_complaint(name, value)}")
+        except ConfigError as error:
+            problems.append(f"{source}: `{name}` is ignored: {error}")
     return Options(values, tuple(problems))
 
 
@@ -295,10 +300,43 @@ def _types() -> dict[str, tuple[str, Any]]:
 def _checked(field: str, value: Any) -> Any:
     """A value that has the right type, if it also makes sense; raises ConfigError."""
     if field == "device":
-        EngineConfig(device=value)
+        try:
+            EngineConfig(device=value)
+        except ConfigError as error:
+            raise ConfigError(f"it is {json.dumps(value)}.", error.action) from error
     if field == "remote_url" and value and not value.startswith(("http://", "https://")):
-        raise ConfigError("Expected an address that begins with http:// or https://")
+        raise ConfigError("it must begin with http:// or https://.")
     return value
+
+
+def _complaint(name: str, value: Any) -> str:
+    """What is wrong with a value that has not the right type. Of values only choices are quoted: a token must not get into the log."""
+    property: dict[str, Any] = schema()["properties"][name]
+    allowed = property.get("items", property).get("enum")
+    if allowed is None:
+        return f"it must be {_wanted(property)}."
+    choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+    if "items" in property:
+        odd = [one for one in value if isinstance(one, str) and one not in allowed] if isinstance(value, list) else []
+        return f"it has {json.dumps(odd[0])}. Use a list of {choices}." if odd else f"it must be a list of {choices}."
+    return f"it is {json.dumps(value)}. Use {choices}." if isinstance(value, str) else f"it must be {choices}."
+
+
+def _wanted(property: Mapping[str, Any]) -> str:
+    """The type of a setting without choices, with its limits, for somebody who does not program."""
+    kind = property["type"]
+    if kind == "array":
+        return "a list of texts"
+    if kind == "object":
+        return "a table of names, each with true or false"
+    if kind == "string":
+        return "a text that is not empty" if "minLength" in property else "a text"
+    if kind == "boolean":
+        return "true or false"
+    number = "a whole number" if kind == "integer" else "a number"
+    if "exclusiveMinimum" in property:
+        return f"{number} above {property['exclusiveMinimum']:g}"
+    return f"{number} from {property['minimum']} to {property['maximum']}"
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:

@@ -6,10 +6,15 @@ The local backend uses the same client over its host's socket. httpx is imported
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import re
+import socket
+import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -33,6 +38,8 @@ GRACE_SECONDS = 15.0
 
 _LONGEST_BACKOFF_SECONDS = 30.0
 
+_LOOK_THERE = "Check remoteUrl and that the engine runs there."
+
 _T = TypeVar("_T")
 
 
@@ -44,6 +51,14 @@ class Broken(HostError):
     """The connection broke while a request was under way."""
 
 
+class Health(TypedDict):
+    """What /healthz says: the process, the version of dlsp, and the key of the engine's configuration."""
+
+    pid: int
+    version: str
+    key: str
+
+
 class HttpEngineClient:
     """One engine at one address. Its methods raise HostError when the engine cannot be reached, and what the engine says."""
 
@@ -53,11 +68,11 @@ class HttpEngineClient:
         self._opening = asyncio.Lock()
         self.closed = asyncio.Event()
 
-    async def health(self) -> dict[str, Any]:
-        """What /healthz says: `pid`, `version`, `key`."""
+    async def health(self) -> Health:
+        """What /healthz says."""
         http = await self._client()
         response = await self._guarded(http.get("/healthz", timeout=CONNECT_SECONDS))
-        return self._decoded(response.content, dict)
+        return self._decoded(response.content, Health)
 
     async def infill(self, request: InfillRequest) -> InfillResult:
         """One answer; cancelling the task closes the connection, which cancels the request at the other end."""
@@ -81,7 +96,7 @@ class HttpEngineClient:
             async with http.stream("GET", "/v1/status", timeout=self._timeout(SILENCE_SECONDS)) as response:
                 if response.status_code != 200:
                     await response.aread()
-                    raise _error_of(response)
+                    raise self._error_of(response)
                 async for line in response.aiter_lines():
                     if line:
                         yield self._decoded(line, Status)
@@ -97,6 +112,11 @@ class HttpEngineClient:
     @property
     def _where(self) -> str:
         return self.address.url or "the engine host"
+
+    @property
+    def _far(self) -> bool:
+        """Whether this is a team server, whose address and token are the user's settings."""
+        return not self.address.pid
 
     async def _client(self) -> httpx.AsyncClient:
         async with self._opening:
@@ -114,16 +134,15 @@ class HttpEngineClient:
         except httpx.HTTPError as error:
             raise self._lost(error) from error
         if response.status_code != 200:
-            raise _error_of(response)
+            raise self._error_of(response)
         return response
 
     def _decoded(self, content: bytes | str, kind: type[_T]) -> _T:
         try:
             return msgspec.json.decode(content, type=kind)
         except (msgspec.MsgspecError, UnicodeError) as error:
-            raise HostError(
-                f"The answer of {self._where} is not a valid {kind.__name__}.", "Check that it runs the same version of dlsp."
-            ) from error
+            action = f"Check {'remoteUrl, and ' if self._far else ''}that it runs the same version of dlsp."
+            raise HostError(f"The answer of {self._where} is not a valid {kind.__name__}.", action) from error
 
     def _timeout(self, read: float) -> httpx.Timeout:
         import httpx
@@ -134,11 +153,51 @@ class HttpEngineClient:
         import httpx
 
         where = self._where
-        if isinstance(error, httpx.ConnectError):
-            return Unreached(f"The connection to {where} could not be made.", "Run `dlsp doctor`.")
+        action = _LOOK_THERE if self._far else "Run `dlsp doctor`."
+        if isinstance(error, httpx.ConnectTimeout):
+            return Unreached(f"The connection to {where} could not be made (no answer in {CONNECT_SECONDS:g} s).", action)
+        if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
+            return Unreached(f"The connection to {where} could not be made ({_cause(error)}).", action)
         if isinstance(error, httpx.TimeoutException):
-            return HostError(f"No answer came from {where} in time.", "Run `dlsp doctor`.")
+            return HostError(f"No answer came from {where} in time.", action)
         return Broken(f"The connection to {where} was lost ({type(error).__name__}).", "Try again; `dlsp doctor` checks the engine.")
+
+    def _error_of(self, response: httpx.Response) -> DlspError:
+        """What the engine says in a WireError, as the exception it names; what the settings of a team server cause, in their words."""
+        status = response.status_code
+        if self._far and status == 401:
+            if not self.address.token:
+                return HostError("The server asks for a token.", "Set `remoteToken` to the one it was started with.")
+            return HostError("The server does not accept the token.", "Set `remoteToken` to the one it was started with.")
+        if self._far and status == 404:
+            said = f"There is no engine of dlsp at {self._where} (HTTP status 404)."
+            return HostError(said, "Set `remoteUrl` to the server's address, without a path.")
+        try:
+            return as_error(msgspec.json.decode(response.content, type=WireError))
+        except (msgspec.MsgspecError, UnicodeError):
+            return HostError(f"{self._where} answered with HTTP status {status}.", _LOOK_THERE if self._far else "Run `dlsp doctor`.")
+
+
+def team_server(url: str, token: str = "") -> HttpEngineClient:
+    """The client of the server that the settings name. Raises ConfigError for an address or a token that cannot be one."""
+    if not url:
+        raise ConfigError(
+            "`backend` is remote, but there is no `remoteUrl`.", "Set it to the server's address, such as https://dlsp.example.org."
+        )
+    try:
+        parts = urlsplit(url)
+        right = bool(re.fullmatch(r"https?://\S+", url) and parts.hostname and parts.port != 0)
+    except ValueError:  # brackets that do not close, a port that is none
+        right = False
+    if not right:
+        raise ConfigError(f"{url!r} is not the URL of an engine.", "Set `remoteUrl` to one such as https://dlsp.example.org.")
+    if parts.query or parts.fragment or "v1" in parts.path.split("/"):
+        # Only a prefix that a proxy takes off may stand there.
+        said = f"`remoteUrl` is {url!r}, but dlsp adds the paths itself."
+        raise ConfigError(said, f"Set it without a path: {parts.scheme}://{parts.netloc}.")
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError("`remoteToken` has characters that no token has.", "Set it to the one the server was started with.")
+    return HttpEngineClient(HostAddress(url=url.rstrip("/"), token=token))
 
 
 class RemoteBackend:
@@ -147,9 +206,7 @@ class RemoteBackend:
     name = "remote"
 
     def __init__(self, url: str, token: str = "") -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"{url!r} is not the URL of an engine.", "Use one that starts with https:// or http://.")
-        self._client = HttpEngineClient(HostAddress(url=url.rstrip("/"), token=token))
+        self._client = team_server(url, token)
         self._feed = StatusFeed(Status(state="starting", reason="connecting", message=f"Connecting to {url}."))
         self._following: asyncio.Task[None] | None = None
 
@@ -205,9 +262,18 @@ def _open(address: HostAddress) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url=address.url or "http://engine", headers=headers, trust_env=False)
 
 
-def _error_of(response: httpx.Response) -> DlspError:
-    """What the engine says in a WireError, as the exception it names."""
-    try:
-        return as_error(msgspec.json.decode(response.content, type=WireError))
-    except (msgspec.MsgspecError, UnicodeError):
-        return HostError(f"The engine at {response.url.host} answered with HTTP status {response.status_code}.", "Check the URL.")
+def _cause(error: Exception) -> str:
+    """Why a connection could not be made, in the words of the system rather than of the library."""
+    root: BaseException | None = error
+    while root is not None and not (isinstance(root, OSError) and root.errno):
+        # httpcore drops the cause, but not the context.
+        root = root.exceptions[0] if isinstance(root, BaseExceptionGroup) else root.__cause__ or root.__context__
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {root.verify_message}"
+    if isinstance(root, ssl.SSLError):
+        return "it answers without TLS: http instead of https?" if root.reason == "WRONG_VERSION_NUMBER" else f"TLS failed: {root.reason}"
+    if isinstance(root, OSError) and root.errno:
+        # asyncio puts words of its own in place of the system's, but for names that are not known.
+        said = (isinstance(root, socket.gaierror) and root.strerror) or os.strerror(root.errno)
+        return said[:1].lower() + said[1:]
+    return str(error) or type(error).__name__

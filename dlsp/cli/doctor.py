@@ -19,7 +19,9 @@ _COLOURS = {"pass": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typ
 def doctor(
     model: Annotated[str, typer.Option(help="Check this model instead of the one in the settings.")] = "",
     device: Annotated[str, typer.Option(help="Check this device instead of the one in the settings.")] = "",
-    load: Annotated[bool, typer.Option("--load", help="Load the model, too, and fill a hole with it.")] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Load the model, too, and fill a hole with it; a team server is asked to fill one.")
+    ] = False,
     file: Annotated[Path | None, typer.Option("--file", metavar="PATH", help="Say whether this file may enter a prompt, and why.")] = None,
     root: Annotated[
         Path | None, typer.Option("--root", metavar="FOLDER", help="The editor's workspace folder; this one by default.")

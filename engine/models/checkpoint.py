@@ -105,7 +105,9 @@ def read(directory: Path) -> Checkpoint:
         _check_size(config, family, facts.tensors, directory)
         infill = family.infill(facts)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{directory} has no config.json, so it is not a checkpoint.", mend(directory)) from error
+        ours = directory.parent == BUILT_IN or store.read(directory)
+        action = mend(directory) if ours else "Give the folder that holds config.json and the weights; if this is it, copy it again."
+        raise CheckpointError(f"{directory} has no config.json, so it is not a checkpoint.", action) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}).", mend(path)) from error
     except (json.JSONDecodeError, TypeError, KeyError, ValueError, msgspec.ValidationError, ConfigError) as error:

@@ -160,7 +160,7 @@ def mend(path: Path) -> str:
     """What to do about a file that is damaged, or about a folder of them: it depends on where the model came from."""
     folder = path if path.is_dir() else path.parent
     if folder.parent == BUILT_IN:
-        return "Reinstall dlsp: `pip install --force-reinstall dlsp`."
+        return "Install dlsp again from its folder (docs/install.md)."
     if model := read(folder):
         return f"`dlsp models pull {model.name}` mends it."
     if path == folder:

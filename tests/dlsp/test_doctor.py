@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dlsp import doctor
+from dlsp.backends.launch import launch
 from dlsp.cli.main import main
 from dlsp.doctor import Check, Plan, examine
+from engine.api import HostAddress
+from engine.config import EngineConfig
+from engine.serve.address import version
 from lsp_stdio import WEIGHTS, have_weights
 
 
@@ -95,10 +105,18 @@ def test_missing_torch_is_said_once_and_stops_what_needs_it(monkeypatch: pytest.
     monkeypatch.setattr(doctor.importlib, "import_module", refuse)
     checks = found(Plan(load=True))
     assert checks["torch"].state == "fail"
-    assert "pip install" in checks["torch"].fix
+    assert checks["torch"].fix == "Install dlsp again from its folder (docs/install.md)."
     assert checks["model"].state == "fail"
     assert "infill" not in checks
     assert checks["runtime folder"].state == "pass"
+
+
+def test_no_cure_installs_a_package_of_that_name_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LIBRARIES", ("pygls", "no-such-library"))
+    check = found()["libraries"]
+    assert (check.state, check.detail) == ("fail", "missing: no-such-library")
+    assert check.fix == doctor.REINSTALL
+    assert "pip" not in check.fix
 
 
 def test_unusable_device_fails(machine: Path) -> None:
@@ -144,6 +162,94 @@ def test_wrong_settings_are_named(machine: Path, text: str, what: str) -> None:
     assert check.state == "fail"
     assert what in check.detail
     assert "config.toml" in check.fix
+
+
+def test_settings_go_by_the_names_that_people_write(machine: Path) -> None:
+    settings(machine, 'remoteUrl = "http://127.0.0.1:9"\ndebounceMs = 1\n')
+    assert found()["settings"].detail.endswith("sets debounceMs, remoteUrl")
+
+
+@pytest.fixture
+def team(machine: Path) -> Iterator[HostAddress]:
+    """An engine that answers every request with its prefix, as a server of a team."""
+    model = machine / "model"
+    model.mkdir()
+    script = Path(__file__).parents[1] / "engine" / "serve" / "fake_host.py"
+    facts = msgspec.json.encode(EngineConfig(model=str(model), idle_exit_seconds=60)).decode()
+    address = asyncio.run(launch([sys.executable, "-P", str(script), "--config", facts, "--transport", "tcp"], 30))
+    yield address
+    os.kill(address.pid, signal.SIGKILL)
+
+
+def remote(machine: Path, url: str = "", token: str = "") -> None:
+    address = f'remoteUrl = "{url}"\n' if url else ""
+    settings(machine, f'backend = "remote"\nmodel = "/no/such/model"\n{address}remoteToken = "{token}"\n')
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fixture ends the host by signal")
+def test_a_team_server_is_asked_and_no_model_of_this_machine_looked_at(machine: Path, team: HostAddress) -> None:
+    remote(machine, team.url, team.token)
+    checks = found()
+    assert (checks["team server"].state, checks["team server"].detail) == ("pass", f"{team.url} answers; dlsp {version()}")
+    assert not {"torch", "device", "model", "infill", "pulled models", "runtime folder", "engine host"} & set(checks)
+    assert repr(doctor._SAMPLE.prefix) in found(Plan(load=True))["infill"].detail
+    assert found(Plan(model="nano"))["model"].state == "pass"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fixture ends the host by signal")
+@pytest.mark.parametrize(("token", "says"), [("wrong", "does not accept the token"), ("", "asks for a token")])
+def test_a_team_server_that_refuses_the_token_fails(machine: Path, team: HostAddress, token: str, says: str) -> None:
+    remote(machine, team.url, token)
+    checks = found(Plan(load=True))
+    assert checks["team server"].state == "fail"
+    assert says in checks["team server"].detail
+    assert checks["team server"].fix == "Set `remoteToken` to the one it was started with."
+    assert "infill" not in checks
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fixture ends the host by signal")
+def test_a_team_server_of_another_version_is_a_warning(machine: Path, team: HostAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote(machine, team.url, team.token)
+    there = version()
+    monkeypatch.setattr("engine.serve.address.version", lambda: "99.0")
+    check = found()["team server"]
+    assert (check.state, check.detail) == ("warn", f"{team.url} answers; dlsp {there} there, 99.0 here")
+    assert "same version" in check.fix
+
+
+@pytest.mark.parametrize(
+    ("url", "detail", "fix"),
+    [
+        ("", "there is no `remoteUrl`", "such as https://dlsp.example.org"),
+        ("http://127.0.0.1:9", "could not be made (connection refused)", "Check remoteUrl and that the engine runs there."),
+        ("http://127.0.0.1:9/v1", "adds the paths itself", "without a path: http://127.0.0.1:9."),
+    ],
+)
+def test_a_team_server_that_cannot_be_asked_fails(machine: Path, url: str, detail: str, fix: str) -> None:
+    remote(machine, url)
+    check = found()["team server"]
+    assert check.state == "fail"
+    assert detail in check.detail
+    assert fix in check.fix
+
+
+def test_something_else_at_the_address_fails(machine: Path) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"status": "ok"}')
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        remote(machine, f"http://127.0.0.1:{server.server_port}")
+        check = found()["team server"]
+    assert check.state == "fail"
+    assert "not a valid Health" in check.detail
+    assert "remoteUrl" in check.fix
 
 
 def test_own_exclusions_are_shown(machine: Path) -> None:
@@ -236,7 +342,8 @@ def test_socket_of_somebody_else_fails(machine: Path) -> None:
         ("NVIM v0.12.4", "pass"),
         ("NVIM v0.13.0-dev-123+gabc", "pass"),
         ("NVIM v1.0.0", "pass"),
-        ("NVIM v0.10.4", "warn"),
+        ("NVIM v0.10.4", "pass"),
+        ("NVIM v0.9.5", "warn"),
         ("hello", "warn"),
     ],
 )

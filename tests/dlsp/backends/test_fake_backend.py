@@ -78,7 +78,7 @@ def test_the_registry_makes_what_it_names():
         assert make_backend(name, options).name == name
     with pytest.raises(ConfigError, match=r"no backend 'cloud'.*local, remote, fake"):
         make_backend("cloud", options)
-    with pytest.raises(ConfigError, match="not the URL"):
+    with pytest.raises(ConfigError, match="no `remoteUrl`"):
         make_backend("remote", BackendOptions())
 
 

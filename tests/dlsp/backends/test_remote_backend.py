@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dlsp.backends.launch import launch
-from dlsp.backends.remote import HttpEngineClient, RemoteBackend
+from dlsp.backends.remote import HttpEngineClient, RemoteBackend, team_server
 from engine.api import HostAddress, InfillRequest
 from engine.config import EngineConfig
 from engine.errors import ConfigError, HostError
@@ -36,18 +36,36 @@ async def test_it_follows_and_asks_a_server(server):
 
 async def test_a_wrong_token_is_said(server):
     backend = RemoteBackend(server.url, "wrong")
-    with pytest.raises(HostError, match="refused the token"):
+    says = "The server does not accept the token. Set `remoteToken` to the one it was started with."
+    with pytest.raises(HostError) as caught:
         await backend.infill(InfillRequest(prefix="x"))
+    assert str(caught.value) == says
     status = await first(backend, "error")
-    assert status.reason == "unreachable"
-    assert "token" in status.message
+    assert (status.reason, status.message) == ("unreachable", says)
     await backend.close()
+
+
+async def test_a_missing_token_is_said(server):
+    client = team_server(server.url)
+    with pytest.raises(HostError, match=r"The server asks for a token\. Set `remoteToken`"):
+        await client.health()
+    await client.close()
+
+
+async def test_an_unknown_path_is_one_too_many(server):
+    client = team_server(f"{server.url}/dlsp", server.token)
+    with pytest.raises(HostError, match=r"There is no engine of dlsp at http://.*/dlsp \(HTTP status 404\).*without a path"):
+        await client.health()
+    await client.close()
 
 
 async def test_a_server_that_is_away_is_an_error_and_a_state():
     backend = RemoteBackend("http://127.0.0.1:9")
-    with pytest.raises(HostError, match=r"connection to http://127\.0\.0\.1:9 could not be made"):
+    with pytest.raises(HostError) as caught:
         await backend.infill(InfillRequest(prefix="x"))
+    assert str(caught.value) == (
+        "The connection to http://127.0.0.1:9 could not be made (connection refused). Check remoteUrl and that the engine runs there."
+    )
     assert (await first(backend, "error")).reason == "unreachable"
     watching = asyncio.create_task(first(backend, "ready"))
     await asyncio.sleep(0.01)
@@ -55,10 +73,56 @@ async def test_a_server_that_is_away_is_an_error_and_a_state():
     assert await asyncio.wait_for(watching, 1) is None
 
 
-@pytest.mark.parametrize("url", ["", "engine.example.com", "ftp://engine"])
+async def test_a_name_nobody_knows_is_said():
+    client = team_server("http://nowhere.invalid")
+    with pytest.raises(HostError, match=r"could not be made \([a-z].*\)\. Check remoteUrl"):
+        await client.health()
+    await client.close()
+
+
+async def test_https_where_there_is_only_http_is_said(server):
+    client = team_server(server.url.replace("http:", "https:"))
+    with pytest.raises(HostError, match=r"could not be made \(it answers without TLS: http instead of https\?\)"):
+        await client.health()
+    await client.close()
+
+
+async def test_our_own_host_is_a_matter_for_the_doctor():
+    client = HttpEngineClient(HostAddress(url="http://127.0.0.1:9", pid=1))
+    with pytest.raises(HostError, match=r"could not be made \(connection refused\)\. Run `dlsp doctor`"):
+        await client.health()
+    await client.close()
+
+
+def test_a_missing_address_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        RemoteBackend("")
+    assert str(caught.value) == (
+        "`backend` is remote, but there is no `remoteUrl`. Set it to the server's address, such as https://dlsp.example.org."
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["engine.example.com", "ftp://engine", "http://", "https:///x", "http://[", "http://a:b", "http://a:99999", "http://a b", "http://a\n"],
+)
 def test_what_is_no_url_is_refused(url):
     with pytest.raises(ConfigError, match="not the URL of an engine"):
         RemoteBackend(url)
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/infill", "/dlsp/v1", "?token=x", "/#top"])
+def test_a_path_of_ours_behind_the_address_is_refused(path):
+    with pytest.raises(ConfigError, match=r"Set it without a path: https://engine\.example\.com:8012\."):
+        RemoteBackend(f"https://engine.example.com:8012{path}")
+
+
+@pytest.mark.parametrize("token", ["tökn", "token\n"])
+def test_what_is_no_token_is_refused(token):
+    with pytest.raises(ConfigError) as caught:
+        RemoteBackend("http://engine", token)
+    assert "remoteToken" in str(caught.value)
+    assert token not in str(caught.value)
 
 
 @pytest.mark.parametrize(

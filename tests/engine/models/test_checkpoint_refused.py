@@ -56,6 +56,15 @@ def test_an_unknown_family_is_refused_with_its_facts(folder: Path) -> None:
         checkpoints.read(folder)
 
 
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.read(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} has no config.json, so it is not a checkpoint. "
+        "Give the folder that holds config.json and the weights; if this is it, copy it again."
+    )
+
+
 def test_a_name_that_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m").mkdir()
