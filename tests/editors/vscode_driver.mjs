@@ -43,6 +43,7 @@ function look() {
     quickTitle: texts('.quick-input-title').join(''),
     rows: texts('.quick-input-list .monaco-list-row .quick-input-list-rows > .quick-input-list-row:first-child'),
     popup: texts('.suggest-widget.visible .monaco-list-row .label-name'),
+    actions: texts('.action-widget .monaco-list-row.action .title'),
     dialog: texts('.monaco-dialog-box .dialog-message-text').join(''),
   };
 }
@@ -51,7 +52,7 @@ const deeds = {
   async open({ url }) {
     await page?.close();
     page = await context.newPage();
-    page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+    page.on('console', (message) => message.type() === 'error' && complaints.push(`${message.text()} (${message.location().url})`));
     page.on('pageerror', (error) => complaints.push(String(error)));
     await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 300_000 });
     await page.waitForSelector('.monaco-workbench .statusbar-item', { timeout: 300_000 });

@@ -25,6 +25,8 @@ EXTENSION = ROOT / "editors" / "vscode"
 FETCHED = ROOT / ".cache" / "editors" / "vscode"
 DRIVER = ROOT / "tests" / "editors" / "vscode_driver.mjs"
 DLSP = Path(sys.executable).with_name("dlsp")
+STATUS = '.statusbar-item[id="dlsp.dlsp.dlsp.status"]'
+"""The extension's item in the status bar."""
 
 # What keeps the editor from talking about itself, and, where a person's own extensions would help, from guessing at words.
 QUIET = {
@@ -219,7 +221,7 @@ class Window:
         self.press("Control+p")
         self.until(lambda seen: seen["quickInput"], "quick input")
         self.type(name, 20)
-        self.until(lambda seen: any(row.startswith(name) for row in seen["rows"]), f"{name} in the list")
+        self.until(lambda seen: any(row.startswith(name) for row in seen["rows"][:1]), f"{name} in the list")
         self.press("Enter")
         self.until(lambda seen: seen["tab"] == name and seen["lines"] and seen["focused"], f"{name} in an editor")
 

@@ -1,6 +1,7 @@
-// Bundles the extension into dist/extension.js and refuses to make it larger than it may be: `node scripts/build.mjs`.
+// Bundles the extension into dist/extension.js and refuses to make it larger than it may be; writes the text of
+// the extension's page, dist/README.md: `node scripts/build.mjs`.
 import { build } from 'esbuild';
-import { copyFileSync, statSync } from 'node:fs';
+import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const MOST_BYTES = 500_000;
@@ -19,6 +20,9 @@ await build({
   logLevel: 'warning',
 });
 copyFileSync(here('../../LICENSE'), here('LICENSE.txt'));
+
+// The editor's page of an extension shows only pictures from the web; those of ours are in the walkthrough.
+writeFileSync(here('dist/README.md'), readFileSync(here('README.md'), 'utf8').replace(/^!\[.*\n\n/gm, ''));
 
 const bytes = statSync(here('dist/extension.js')).size;
 console.log(`dist/extension.js: ${Math.round(bytes / 1000)} kB`);

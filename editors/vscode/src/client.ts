@@ -2,6 +2,7 @@
  * The connection to one server process: which documents it hears of, which settings it is told, and how its log lines are shown.
  * What is shown in the editor is the client library's work.
  */
+import type { ChildProcess } from 'node:child_process';
 import * as os from 'node:os';
 import { createInterface } from 'node:readline';
 import * as vscode from 'vscode';
@@ -14,12 +15,16 @@ import {
   RevealOutputChannelOn,
   type DynamicFeature,
   type LanguageClientOptions,
+  type MessageTransports,
   type StaticFeature,
 } from 'vscode-languageclient/node';
 import { popupWanted, SECTION, serverSettings } from './settings';
 
 /** Documents that a person writes. The server knows further ones that it leaves alone. */
 const DOCUMENTS = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-notebook-cell' }];
+/** How long the last words of a program that ends may take to get here. */
+const LAST_WORDS_MS = 1000;
+const LONGEST_WORDS = 200;
 const LOG_LINE = /^\S+ \S+ \d+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)$/;
 
 /** What is said when ghost text went to the editor. */
@@ -29,6 +34,43 @@ class Client extends LanguageClient {
   given: Given = () => {};
   /** The next request for ghost text is nobody's wish but ours, so it may be answered with nothing. */
   unasked = false;
+  /** The last thing the program wrote that was no line of its log, such as the end of a traceback. */
+  said = '';
+  private program: ChildProcess | undefined;
+  private ended: Promise<unknown> = Promise.resolve();
+  private unwanted = false;
+
+  /** End the program, even one that is only just being started. */
+  kill(): void {
+    this.unwanted = true;
+    this.program?.kill();
+  }
+
+  /** How the program ended, in a sentence; "" if it still runs or never did. */
+  async lastWords(): Promise<string> {
+    await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))]);
+    const { exitCode, signalCode, spawnfile } = this.program ?? {};
+    const how = typeof exitCode === 'number' ? `status ${exitCode}` : signalCode;
+    const said = this.said.slice(0, LONGEST_WORDS).replace(/\.$/, '');
+    return how ? `${spawnfile} ended with ${how}${said ? `: ${said}` : ''}.` : '';
+  }
+
+  /** What is wrong with the connection is told in one place, which is not the library; it only goes to the log. */
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+
+  protected override async createMessageTransports(encoding: string): Promise<MessageTransports> {
+    const transports = await super.createMessageTransports(encoding);
+    const program = (this.program = this.serverProcess);
+    if (program) {
+      this.ended = new Promise((resolve) => program.once('close', resolve));
+      if (this.unwanted) {
+        program.kill();
+      }
+    }
+    return transports;
+  }
 
   /**
    * The server's commands are ours, with arguments from the editor; registered as they are they would clash with ours. And beside
@@ -62,7 +104,11 @@ export function makeClient(command: string, log: vscode.LogOutputChannel, ended:
     stdioOptions: {
       stdout: () => {},
       stderr: (input: NodeJS.ReadableStream) => {
-        createInterface({ input, crlfDelay: Infinity, terminal: false }).on('line', (line) => logLine(log, line));
+        createInterface({ input, crlfDelay: Infinity, terminal: false }).on('line', (line) => {
+          if (!logLine(log, line) && line.trim()) {
+            client.said = line.trim();
+          }
+        });
       },
     },
     middleware: {
@@ -73,6 +119,17 @@ export function makeClient(command: string, log: vscode.LogOutputChannel, ended:
           }
           return next(params, token);
         },
+      },
+      resolveCodeAction: async (action, token, next) => {
+        try {
+          return await next(action, token);
+        } catch (error) {
+          // The editor keeps silent about it, and somebody who chose an action waits for something to happen.
+          if (!token.isCancellationRequested) {
+            void vscode.window.showInformationMessage(`dlsp: ${error instanceof Error ? error.message : String(error)}`);
+          }
+          throw error;
+        }
       },
       provideInlineCompletionItems: async (document, position, context, token) => {
         // The library's own request does not say how the editor indents.
@@ -100,24 +157,36 @@ export function makeClient(command: string, log: vscode.LogOutputChannel, ended:
 
 export type { Client };
 
-function indentation(document: vscode.TextDocument): object {
+/** The editor a person writes in; the one behind, if it is the log or the like that has the focus. */
+export function editorInUse(): vscode.TextEditor | undefined {
+  const ours = (editor: vscode.TextEditor | undefined) => DOCUMENTS.some(({ scheme }) => scheme === editor?.document.uri.scheme);
+  const active = vscode.window.activeTextEditor;
+  return ours(active) ? active : vscode.window.visibleTextEditors.find(ours);
+}
+
+/** How the editor of a document indents, as the server reads it. */
+export function indentation(document: vscode.TextDocument): object {
   const editor = vscode.window.visibleTextEditors.find((each) => each.document === document);
   const { tabSize, insertSpaces } = editor?.options ?? {};
   return typeof tabSize === 'number' && typeof insertSpaces === 'boolean' ? { formattingOptions: { tabSize, insertSpaces } } : {};
 }
 
-/** A line of the server's log, at its own level. */
-function logLine(log: vscode.LogOutputChannel, line: string): void {
-  const [, level, text] = LOG_LINE.exec(line) ?? [];
+/** A line of the server's log, at its own level; false if it is none. */
+function logLine(log: vscode.LogOutputChannel, line: string): boolean {
+  const [, level, text = line] = LOG_LINE.exec(line) ?? [];
   switch (level) {
     case 'DEBUG':
-      return log.debug(text ?? '');
+      log.debug(text);
+      break;
     case 'WARNING':
-      return log.warn(text ?? '');
+      log.warn(text);
+      break;
     case 'ERROR':
     case 'CRITICAL':
-      return log.error(text ?? '');
+      log.error(text);
+      break;
     default:
-      return log.info(text ?? line);
+      log.info(text);
   }
+  return level !== undefined;
 }

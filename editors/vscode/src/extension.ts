@@ -10,6 +10,7 @@ import { Shown } from './shown';
 import { doctor, menu, pickMinutes, pickModel, statusBar, toggleLanguage } from './status';
 
 const WISHES: readonly Wish[] = ['infill', 'fillHoles', 'refine', 'repair', 'reroll', 'lengthen', 'shorten'];
+const SETTLED_MS = 800;
 let server: Server | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
@@ -61,6 +62,7 @@ export function activate(context: vscode.ExtensionContext): void {
   command('dlsp.doctor', () => doctor(here));
   command('dlsp.walkthrough', () => vscode.commands.executeCommand('workbench.action.openWalkthrough', `${context.extension.id}#start`));
 
+  let settling: NodeJS.Timeout | undefined;
   const unlessRunning = () => {
     if (here.life.at === 'missing') {
       void here.start();
@@ -69,9 +71,12 @@ export function activate(context: vscode.ExtensionContext): void {
   context.subscriptions.push(
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('dlsp.serverPath') || event.affectsConfiguration('dlsp.popup')) {
-        void here.start();
+        // The settings editor writes a path while it is typed; only what it comes to is worth a start, or a complaint.
+        clearTimeout(settling);
+        settling = setTimeout(() => void here.start(true), SETTLED_MS);
       }
     }),
+    { dispose: () => clearTimeout(settling) },
     vscode.workspace.onDidGrantWorkspaceTrust(() => void here.start()),
     vscode.workspace.onDidChangeWorkspaceFolders(unlessRunning),
   );

@@ -4,6 +4,7 @@
  */
 import * as vscode from 'vscode';
 import { ExecuteCommandRequest, WorkDoneProgress } from 'vscode-languageclient/node';
+import { editorInUse, indentation } from './client';
 import type { Server } from './server';
 
 export type Wish = 'infill' | 'fillHoles' | 'refine' | 'repair' | 'reroll' | 'lengthen' | 'shorten';
@@ -42,7 +43,7 @@ let tokens = 0;
 
 /** Fill what is selected in the active editor. Answers nothing if there was nothing to ask or the user thought better of it. */
 export async function fill(server: Server, wish: Wish, details: Details = {}): Promise<Outcome | undefined> {
-  const editor = vscode.window.activeTextEditor;
+  const editor = editorInUse();
   if (!editor) {
     return undefined;
   }
@@ -60,7 +61,7 @@ export async function fill(server: Server, wish: Wish, details: Details = {}): P
   }
   const document = editor.document;
   const workDoneToken = `dlsp-vscode-${++tokens}`;
-  const argument = { uri: client.code2ProtocolConverter.asUri(document.uri), version: document.version, ...details, ...(ranges ? { ranges: ranges.map((range) => client.code2ProtocolConverter.asRange(range)) } : {}) };
+  const argument = { uri: client.code2ProtocolConverter.asUri(document.uri), version: document.version, ...indentation(document), ...details, ...(ranges ? { ranges: ranges.map((range) => client.code2ProtocolConverter.asRange(range)) } : {}) };
   const progress = new Progress(`dlsp: ${TITLES[wish]}`, () => {
     void client.sendNotification('window/workDoneProgress/cancel', { token: workDoneToken });
   });
@@ -73,7 +74,7 @@ export async function fill(server: Server, wish: Wish, details: Details = {}): P
     return (await client.sendRequest(ExecuteCommandRequest.type, { command: `dlsp.${wish}`, arguments: [argument], workDoneToken })) as Outcome;
   } catch (error) {
     // The connection went away, or the request made no sense; the life of the server says so in the status bar as well.
-    const said = error instanceof Error ? error.message : String(error);
+    const said = server.client === client ? (error instanceof Error ? error.message : String(error)) : 'The server ended meanwhile.';
     void vscode.window.showWarningMessage(`dlsp: Nothing was filled. ${said}`);
     return undefined;
   } finally {

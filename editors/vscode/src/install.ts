@@ -17,7 +17,7 @@ interface Way extends vscode.QuickPickItem {
 }
 
 /**
- * Ask what to do about a server that is missing; true if there is one now as far as we know. `looked` says where it was looked
+ * Ask what to do about a server that is missing; true if it is worth looking for it again. `looked` says where it was looked
  * for, `ownEnvironment` is where an environment of the extension's own would be.
  */
 export async function install(ownEnvironment: string, log: vscode.LogOutputChannel): Promise<boolean> {
@@ -52,8 +52,10 @@ async function choosePath(): Promise<boolean> {
   if (!chosen?.[0]) {
     return false;
   }
+  const known = own('serverPath') === chosen[0].fsPath;
   await keep('serverPath', chosen[0].fsPath);
-  return true;
+  // A setting that changes starts the server by itself.
+  return known;
 }
 
 async function installFromSource(ownEnvironment: string, log: vscode.LogOutputChannel): Promise<boolean> {
@@ -68,7 +70,7 @@ async function installFromSource(ownEnvironment: string, log: vscode.LogOutputCh
   }
   const way = await vscode.window.showQuickPick(ways, {
     title: 'dlsp: install with',
-    placeHolder: 'It takes about 1.5 GB, most of it torch. What runs is shown in the log.',
+    placeHolder: 'It takes 1.5 GB, with the libraries of CUDA about 6 GB. The log shows what runs.',
   });
   if (!way) {
     return false;
@@ -137,22 +139,34 @@ async function chooseSource(): Promise<string | undefined> {
   return source;
 }
 
+/** A tool on the PATH, or where its own installer puts it, which a window's PATH need not name. */
+async function tool(name: string): Promise<string | undefined> {
+  for (const command of [name, path.join(os.homedir(), '.local', 'bin', name)]) {
+    if (await answers(command, '--version')) {
+      return command;
+    }
+  }
+  return undefined;
+}
+
 async function possibleWays(ownEnvironment: string): Promise<Way[]> {
   const ways: Way[] = [];
-  if (await answers('uv', '--version')) {
+  const uv = await tool('uv');
+  if (uv) {
     ways.push({
       label: '$(zap) uv',
       description: 'uv tool install',
       detail: 'Puts dlsp on the PATH, in an environment that uv looks after.',
-      commands: (source) => [['uv', 'tool', 'install', '--force', source]],
+      commands: (source) => [[uv, 'tool', 'install', '--force', source]],
     });
   }
-  if (await answers('pipx', '--version')) {
+  const pipx = await tool('pipx');
+  if (pipx) {
     ways.push({
       label: '$(package) pipx',
       description: 'pipx install',
       detail: 'Puts dlsp on the PATH, in an environment that pipx looks after.',
-      commands: (source) => [['pipx', 'install', '--force', source]],
+      commands: (source) => [[pipx, 'install', '--force', source]],
     });
   }
   for (const python of PYTHONS) {

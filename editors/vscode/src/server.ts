@@ -42,6 +42,9 @@ export class Server implements vscode.Disposable {
   private pause: NodeJS.Timeout | undefined;
   private stopping: Promise<void> = Promise.resolve();
 
+  /** What other commands of the program say, word for word: it is no log, so no level keeps it back. */
+  readonly said = vscode.window.createOutputChannel('dlsp commands');
+
   constructor(
     private readonly context: vscode.ExtensionContext,
     readonly log: vscode.LogOutputChannel,
@@ -113,6 +116,7 @@ export class Server implements vscode.Disposable {
   dispose(): void {
     void this.stop();
     this.changes.dispose();
+    this.said.dispose();
   }
 
   private async launch(found: Found, run: number): Promise<void> {
@@ -120,7 +124,7 @@ export class Server implements vscode.Disposable {
     this.become({ at: 'starting', command: found.command });
     this.log.info(`Starting ${found.command} (${found.where}).`);
     const began = Date.now();
-    const client = makeClient(found.command, this.log, () => this.fell(run, client, began, 'The server has ended.'));
+    const client = makeClient(found.command, this.log, () => void this.fell(run, client, began, 'The server has ended.'));
     client.onNotification('dlsp/status', (report: Report) => {
       if (run === this.run) {
         const fresh = !NOT_YET.has(report.state) && (!this.report || NOT_YET.has(this.report.state));
@@ -136,7 +140,7 @@ export class Server implements vscode.Disposable {
       await inTime(client.start(), START_MS, `it has not answered for ${START_MS / 1000} seconds`);
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error);
-      this.fell(run, client, began, `${found.command} could not be started: ${said}`);
+      await this.fell(run, client, began, `${found.command} could not be started: ${said.replace(/\.$/, '')}.`);
       return;
     }
     if (run !== this.run) {
@@ -151,7 +155,7 @@ export class Server implements vscode.Disposable {
   }
 
   /** The server is gone, without having been told to. */
-  private fell(run: number, client: Client, began: number, problem: string): void {
+  private async fell(run: number, client: Client, began: number, problem: string): Promise<void> {
     if (run !== this.run) {
       return;
     }
@@ -161,6 +165,10 @@ export class Server implements vscode.Disposable {
     this.report = undefined;
     this.stopping = putAway(client);
     this.failures = Date.now() - began >= WELL_MS ? 1 : this.failures + 1;
+    problem = (await client.lastWords()) || problem;
+    if (next !== this.run) {
+      return;
+    }
     this.log.warn(`${problem} (${this.failures} of at most ${MOST_FAILURES} times in a row)`);
     if (this.failures >= MOST_FAILURES) {
       this.giveUp(problem);
@@ -188,7 +196,7 @@ export class Server implements vscode.Disposable {
 
   private missing(search: Search, asked: boolean): void {
     const elsewhere = vscode.workspace.isTrusted ? '' : ' This folder is not trusted, so nothing in it was considered.';
-    const problem = (search.problem ?? 'The server was not found.') + elsewhere;
+    const problem = (search.problem ?? 'The program dlsp, which this extension talks to, was not found.') + elsewhere;
     this.become({ at: 'missing', problem, looked: search.looked });
     this.log.warn(`${problem} Looked at: ${search.looked.join('; ')}.`);
     if (!asked && this.context.globalState.get(NEVER_OFFER)) {
@@ -255,12 +263,11 @@ async function interpreter(): Promise<string | undefined> {
 
 /** Stop a client and take away what it registered, whatever state it is in. */
 async function putAway(client: Client): Promise<void> {
-  const program = client.serverProcess;
   try {
     await client.dispose(STOP_MS);
   } catch {
     // It never got so far as to be told, or it does not listen.
-    program?.kill();
+    client.kill();
   }
 }
 

@@ -32,9 +32,11 @@ export function own(name: 'serverPath' | 'installFrom'): string {
   return typeof value === 'string' ? value.trim() : '';
 }
 
-/** Keep a value for all of the user's folders. */
+/** Keep a value for all of the user's folders, or for this one where it has a value of its own: that would go on to count. */
 export async function keep(name: string, value: unknown): Promise<void> {
-  await vscode.workspace.getConfiguration(SECTION).update(name, value, vscode.ConfigurationTarget.Global);
+  const configuration = vscode.workspace.getConfiguration(SECTION);
+  const ofFolder = configuration.inspect(name)?.workspaceValue !== undefined;
+  await configuration.update(name, value, ofFolder ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global);
 }
 
 /** What is set for languages by name, `*` for all others. */

@@ -2,6 +2,7 @@
  * The item in the status bar and its menu. Shows what the server's life and report say, and offers what can be done about it.
  */
 import * as vscode from 'vscode';
+import { editorInUse } from './client';
 import { run } from './programs';
 import { lastEmpty, look, snoozed, type Report } from './report';
 import type { Server } from './server';
@@ -23,7 +24,7 @@ export function statusBar(server: Server): vscode.Disposable {
     item.backgroundColor = SEVERITIES[severity];
     const words = new vscode.MarkdownString(['**dlsp**', ...tooltip, '*Click for the menu.*'].join('\n\n'));
     item.tooltip = words;
-    item.accessibilityInformation = { label: [text.replace(/\$\([^)]*\)/g, '').trim(), ...tooltip].join(', '), role: 'button' };
+    item.accessibilityInformation = { label: [text.replace(/\$\([^)]*\)/g, '').trim(), ...tooltip].join(', ').replaceAll('**', ''), role: 'button' };
   };
   refresh();
   item.show();
@@ -69,7 +70,7 @@ export async function menu(server: Server): Promise<void> {
 }
 
 /** Turn the language of the active document on or off, for good: it is a setting. */
-export async function toggleLanguage(language = vscode.window.activeTextEditor?.document.languageId): Promise<void> {
+export async function toggleLanguage(language = editorInUse()?.document.languageId): Promise<void> {
   if (language) {
     await keep('languages', { ...languages(), [language]: !languageIsOn(language) });
   }
@@ -122,8 +123,8 @@ export async function pickModel(server: Server): Promise<void> {
   );
   if (chosen === more) {
     const models = await run(program, ['models']);
-    server.log.info(`\n${models.output}\nIn a terminal: ${program} models pull NAME`);
-    server.log.show();
+    server.said.replace(`${models.output}\nIn a terminal: ${program} models pull NAME\n`);
+    server.said.show(true);
   } else if (chosen === other) {
     const folder = await vscode.window.showOpenDialog({ title: 'The folder of a checkpoint', canSelectFiles: false, canSelectFolders: true });
     if (folder?.[0]) {
@@ -134,17 +135,18 @@ export async function pickModel(server: Server): Promise<void> {
   }
 }
 
-/** Run the doctor; what it says goes to the log, which is shown. */
+/** Run the doctor, and show what it says. */
 export async function doctor(server: Server): Promise<void> {
   const program = server.command;
   if (!program) {
     await server.ready();
     return;
   }
-  server.log.show();
+  server.said.clear();
+  server.said.show(true);
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
   await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'dlsp: the doctor is looking' }, () =>
-    run(program, ['doctor', ...(folder?.scheme === 'file' ? ['--root', folder.fsPath] : [])], (line) => server.log.info(line)),
+    run(program, ['doctor', ...(folder?.scheme === 'file' ? ['--root', folder.fsPath] : [])], (line) => server.said.appendLine(line)),
   );
 }
 
@@ -161,7 +163,7 @@ function reasonsWhy(report: Report): Choice[] {
 }
 
 function switches(report: Report, command: (label: string, name: string, description?: string, ...args: unknown[]) => Choice): Choice[] {
-  const language = vscode.window.activeTextEditor?.document.languageId;
+  const language = editorInUse()?.document.languageId;
   const choices: Choice[] = [];
   if (snoozed(report)) {
     choices.push(command('$(play) Resume', 'dlsp.resume'));
