@@ -44,7 +44,7 @@ def register(server: Server, session: Session) -> None:
             raise JsonRpcInvalidParams(f"`minutes` must be a number above 0, up to {_MOST_MINUTES:g}.")
         session.overrides.snoozed_until = time.monotonic() + 60 * minutes
         alarm.ring_at(session.overrides.snoozed_until)
-        return told(f"Nothing is offered unasked for {minutes:g} minute{'' if minutes == 1 else 's'}; `dlsp.resume` ends that.")
+        return told(f"Nothing is offered unasked for {minutes:g} minute{'' if minutes == 1 else 's'}; resume completions to end that.")
 
     @server.command("dlsp.resume")
     async def resume(argument: dict[str, Any]) -> dict[str, Any]:

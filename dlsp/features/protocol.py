@@ -20,6 +20,16 @@ from dlsp.features.client import ClientFacts, client_facts, essentials
 
 log = logging.getLogger(__name__)
 
+_REFUSALS = frozenset(
+    {
+        JsonRpcMethodNotFound.CODE,
+        JsonRpcInvalidParams.CODE,
+        types.LSPErrorCodes.RequestFailed.value,
+        types.LSPErrorCodes.ContentModified.value,
+    }
+)
+"""What a request is answered with that asks for something we do not have, cannot do, or that its document has outlived."""
+
 _WIDEST_TAB = 32
 _INVOKED, _AUTOMATIC = types.InlineCompletionTriggerKind.Invoked.value, types.InlineCompletionTriggerKind.Automatic.value
 
@@ -51,7 +61,7 @@ class Server(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Instead of a box in the editor. The message might quote a document and is left out."""
-        if isinstance(error, JsonRpcMethodNotFound | JsonRpcInvalidParams):
+        if isinstance(error, JsonRpcException) and error.code in _REFUSALS:
             # Answered, and no fault of ours.
             return
         log.error("%s in the server: %s.\n%s", getattr(source, "__name__", "Error"), type(error).__name__, _frames(error))

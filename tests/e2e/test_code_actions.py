@@ -162,7 +162,7 @@ async def test_an_action_for_another_version_is_refused() -> None:
         }
 
 
-async def test_a_document_that_changes_while_an_action_is_resolved() -> None:
+async def test_a_document_that_changes_while_an_action_is_resolved(caplog: pytest.LogCaptureFixture) -> None:
     gate = asyncio.Event()
 
     async def script(request: InfillRequest) -> str:
@@ -177,6 +177,7 @@ async def test_a_document_that_changes_while_an_action_is_resolved() -> None:
         await client.until(lambda: client.session.documents[URI].snapshot.version == 2, "change")
         gate.set()
         assert (await client.answer(request))["error"]["code"] == -32801
+        assert not [record for record in caplog.records if record.levelname == "ERROR"], "a refusal is no fault of the server's"
 
 
 async def test_cancelling_a_resolve_cancels_the_model() -> None:
