@@ -257,3 +257,87 @@ def test_a_text_can_be_turned_down_and_asked_for_again(start: Start) -> None:
     # Where there is nothing to turn down, the key does what it always did.
     editor.type("fb<C-]>")
     editor.until(lambda: editor.lines()[1] == "foobar", "an expanded abbreviation", 10)
+
+
+@pytest.mark.parametrize(("key", "mode"), [("<C-c>", "n"), ("<Insert>", "R"), ("<Esc>", "n")])
+def test_every_way_out_of_insert_mode_takes_it_away(start: Start, key: str, mode: str) -> None:
+    editor = start()
+    script(editor, "foo")
+    editor.type("Go")
+    shown(editor, "foo")
+    editor.type(key)
+    editor.until(lambda: editor.mode() == mode, f"mode {mode}", 10)
+    shown(editor, "")
+    before = asked(editor)
+    if mode == "R":
+        editor.type("ab")
+        assert (editor.ghost(), asked(editor)) == ("", before)
+        editor.type(key)
+        shown(editor, "foo")
+
+
+def test_nothing_is_offered_for_a_block_or_beyond_the_line(start: Start) -> None:
+    editor = start(text="aa\nbb\ncc\n")
+    script(editor, "foo\nbar")
+    for keys in ("gg0<C-v>jjI", "gg0<C-v>jjc"):
+        editor.type(keys + "x<M-l>")
+        editor.type("<Esc>")
+        editor.until(lambda: editor.mode() == "n", "normal mode", 10)
+    assert editor.lines() == ["xaa", "xbb", "xcc"]
+    assert asked(editor) == 0
+    editor.nvim.command("set virtualedit=all")
+    editor.type("ggA")
+    shown(editor, "foo\nbar")
+    editor.type("<Right>")
+    shown(editor, "")
+    editor.type("<Left>")
+    shown(editor, "foo\nbar")
+
+
+def test_a_question_dies_with_its_server_and_is_asked_again(start: Start) -> None:
+    editor = start()
+    script(editor, "foo", ms=1_000_000)
+    editor.type("Go")
+    editor.until(lambda: asked(editor), "question", 10)
+    script(editor, "bar")
+    # Room for what Neovim itself says of it, or it would wait for Enter.
+    editor.nvim.command("set cmdheight=5")
+    editor.lua("_G.dispatch.on_exit(137, 9)")
+    shown(editor, "bar")
+
+
+def test_a_buffer_that_is_no_file_gets_none(start: Start) -> None:
+    editor = start()
+    script(editor, "foo")
+    editor.nvim.command("enew | setlocal filetype=python")
+    assert editor.lua("return #vim.lsp.get_clients({ bufnr = 0 })") == 0
+    editor.nvim.command("edit other.py")
+    editor.until(lambda: editor.lua("return #vim.lsp.get_clients({ bufnr = 0 })"), "client", 10)
+    # As plugins do that set the language first.
+    editor.nvim.command("setlocal buftype=nofile")
+    editor.type("ix")
+    editor.until(lambda: editor.lines() == ["x"], "a typed letter", 10)
+    assert asked(editor) == 0
+
+
+def test_a_key_takes_no_time_that_one_would_feel(start: Start) -> None:
+    editor = start()
+    script(editor, "foobar(1)")
+    editor.type("Go")
+    shown(editor, "foobar(1)")
+    took = editor.lua(
+        """
+        local update, took = require('dlsp.ghost').update, {}
+        for i = 1, 300 do
+          local now = vim.api.nvim_get_current_line()
+          vim.api.nvim_buf_set_text(0, 1, 0, 1, #now, { ('foobar(1)'):sub(1, i % 8) })
+          vim.api.nvim_win_set_cursor(0, { 2, i % 8 })
+          local began = vim.uv.hrtime()
+          update()
+          took[i] = (vim.uv.hrtime() - began) / 1e6
+        end
+        table.sort(took)
+        return took[150]
+        """
+    )
+    assert took < 2, f"{took:.2f} ms; it is 0.3 on a busy machine"

@@ -204,10 +204,69 @@ def test_status_line_words(start: Start) -> None:
 
 
 def test_options_that_make_no_sense_are_named(start: Start) -> None:
-    editor = start("{ deadlineMs = 5, ghost = 'purple', keys = { akzept = 'x' } }")
-    editor.until(lambda: "akzept" in editor.messages(), "a sentence", 10)
-    assert "there is no option `deadlineMs`" in editor.messages()
-    assert '`ghost` must be "auto"' in editor.messages()
+    editor = start("{ deadlineMs = 5, ghost = 'purple', root_markers = { 1 }, keys = { akzept = 'x', accept = 5, ask = { '<C-b>', 7 } } }")
+    editor.until(lambda: "6 options make no sense" in editor.messages(), "a sentence", 10)
+    assert editor.messages().count("make no sense") == 1
+    problems = "\n".join(editor.lua("return select(2, require('dlsp.options').get())"))
+    assert "there is no option `deadlineMs`" in problems
+    assert '`ghost` must be "auto"' in problems
+    assert "there is no key `akzept`" in problems
+    assert "`keys.accept` must be a key" in problems
+    assert editor.nvim.funcs.maparg("<M-l>", "i", False, True)["desc"] == "dlsp: accept"
+    assert not editor.errors()
+
+
+@pytest.mark.parametrize(
+    ("setup", "sentence"),
+    [
+        ("'x'", "the argument of `setup` must be a table"),
+        ("{ cmd = {} }", "`cmd` must be a program"),
+        ("{ keys = 'x' }", "`keys` must be a table"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_a_sentence_and_the_rest_works(start: Start, setup: str, sentence: str) -> None:
+    # A server that connects by itself stands for one that is found.
+    editor = start(setup, first="require('dlsp.server').command = function() return _G.scripted end")
+    editor.until(lambda: sentence in editor.messages(), "a sentence", 10)
+    assert "stack traceback" not in editor.messages()
+
+
+def test_setup_may_be_called_twice(start: Start) -> None:
+    editor = start("{ keys = { accept = '<C-b>' } }", first="require('dlsp').setup()")
+    script(editor, "foo")
+    editor.type("Go")
+    shown(editor, "foo")
+    editor.type("<C-b>")
+    editor.until(lambda: editor.lines()[1] == "foo", "the suggestion", 10)
+    assert editor.lua("return #vim.lsp.get_clients()") == 1
+    assert asked(editor) <= 3
+
+
+def test_a_menu_does_not_take_what_was_accepted_away_again(start: Start) -> None:
+    editor = start(text="alpha = 1\nalpine = 2\n")
+    editor.lua("vim.o.completeopt = 'menuone,noinsert,noselect'")
+    script(editor, " + 1")
+    editor.type("Goal<C-x><C-n>")
+    editor.until(lambda: editor.nvim.funcs.pumvisible() and editor.ghost(), "menu and ghost text", 10)
+    script(editor)
+    editor.type("<M-l>")
+    editor.until(lambda: editor.lines()[2] == "al + 1", "the suggestion", 10)
+    assert not editor.nvim.funcs.pumvisible()
+    editor.type("<C-n>z<Esc>")
+    editor.until(lambda: editor.mode() == "n", "normal mode", 10)
+    assert editor.lines()[2].startswith("al + 1")
+
+
+def test_a_menu_of_another_plugin_that_opens_late_hides_it(start: Start) -> None:
+    editor = start("{ hide_with_menu = true }")
+    editor.lua("package.loaded['blink.cmp'] = { is_menu_visible = function() return _G.open end }")
+    script(editor, "foo")
+    editor.type("Go")
+    shown(editor, "foo")
+    editor.lua("_G.open = true vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuOpen' })")
+    shown(editor, "")
+    editor.lua("_G.open = false vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuClose' })")
+    shown(editor, "foo")
 
 
 # Neovim's own inline completion.
@@ -274,9 +333,15 @@ def test_our_own_on_the_new_neovim_switches_the_other_off(launch: Start) -> None
 # Commands.
 
 
+def all_ranges(editor: Editor) -> list[tuple[int, int, int, int]]:
+    """Of the next command: line and column of both ends."""
+    said = editor.until(lambda: editor.lua("return table.remove(_G.commands)"), "command", 10)["arguments"][0]["ranges"]
+    return [(*(one[end][name] for end in ("start", "end") for name in ("line", "character")),) for one in said]
+
+
 def ranges(editor: Editor) -> dict[str, int]:
-    said = editor.until(lambda: editor.lua("return _G.commands[#_G.commands]"), "command", 10)["arguments"][0]["ranges"][0]
-    return {f"{end}.{name}": said[end][name] for end in ("start", "end") for name in ("line", "character")}
+    (said,) = all_ranges(editor)
+    return dict(zip(("start.line", "start.character", "end.line", "end.character"), said, strict=True))
 
 
 def test_a_selection_of_characters_is_what_is_filled(start: Start) -> None:
@@ -289,8 +354,8 @@ def test_a_selection_of_characters_is_what_is_filled(start: Start) -> None:
 def test_lines_are_filled_without_their_last_line_end(start: Start) -> None:
     editor = start(text="a\n    bcd\n    e\nf\n")
     editor.type(":2,3Dlsp refine 30%<CR>")
+    said = editor.until(lambda: editor.lua("return _G.commands[#_G.commands]"), "command", 10)
     assert ranges(editor) == {"start.line": 1, "start.character": 0, "end.line": 2, "end.character": 5}
-    said = editor.lua("return _G.commands[#_G.commands]")
     assert (said["command"], said["arguments"][0]["noise"]) == ("dlsp.refine", 0.3)
 
 
@@ -298,6 +363,45 @@ def test_a_motion_can_be_filled(start: Start) -> None:
     editor = start(text="foo(bar, baz)\n", last="vim.keymap.set('n', 'gs', '<Plug>(dlsp-infill)')")
     editor.type("0fbgsi(")
     assert ranges(editor) == {"start.line": 0, "start.character": 4, "end.line": 0, "end.character": 12}
+
+
+def test_a_block_is_a_range_in_each_of_its_lines(start: Start) -> None:
+    editor = start(text="abcdef\na\nhe\u0301😀llo\n", last="vim.keymap.set({ 'n', 'x' }, 'gs', '<Plug>(dlsp-infill)')")
+    editor.type("gg0l<C-v>jjlgs")
+    assert all_ranges(editor) == [(0, 1, 0, 4), (2, 1, 2, 5)]
+    editor.type("gg0l<C-v>jj$gs")
+    assert all_ranges(editor) == [(0, 1, 0, 6), (2, 1, 2, 8)]
+    editor.type("gg0l<C-v>jjl<Esc>G$:")
+    editor.type("'<lt>,'>Dlsp infill<CR>")
+    assert all_ranges(editor) == [(0, 1, 0, 4), (2, 1, 2, 5)]
+    editor.nvim.command("set selection=exclusive")
+    editor.type("gg0l<C-v>llgs")
+    assert all_ranges(editor) == [(0, 1, 0, 3)]
+    editor.type("gg0lvlgs")
+    assert all_ranges(editor) == [(0, 1, 0, 2)]
+
+
+def test_lines_that_are_typed_are_not_an_old_selection(start: Start) -> None:
+    editor = start(text="abc\ndef\n")
+    editor.type("gg0lvj:")
+    editor.type("Dlsp infill<CR>")
+    assert all_ranges(editor) == [(0, 1, 1, 2)]
+    editor.type(":1,2Dlsp infill<CR>")
+    assert all_ranges(editor) == [(0, 0, 1, 3)]
+    editor.nvim.command("'<,'>Dlsp infill")
+    assert all_ranges(editor) == [(0, 1, 1, 2)]
+
+
+def test_a_server_that_dies_leaves_no_marked_lines(start: Start) -> None:
+    editor = start()
+    editor.lua("local rpc = require('dlsp.lsp').client().rpc rpc.request = function() return true, 999 end")
+    editor.type(":1Dlsp infill<CR>")
+    marked = "return #vim.api.nvim_buf_get_extmarks(0, vim.api.nvim_get_namespaces()['dlsp.busy'], 0, -1, {})"
+    editor.until(lambda: editor.lua(marked) == 1, "a marked line", 10)
+    # Room for what Neovim itself says of it, or it would wait for Enter.
+    editor.nvim.command("set cmdheight=5")
+    editor.lua("_G.dispatch.on_exit(137, 9)")
+    editor.until(lambda: editor.lua(marked) == 0, "a line that is not marked", 10)
 
 
 def test_every_subcommand_is_offered_and_reaches_the_server(start: Start) -> None:
@@ -371,6 +475,8 @@ def test_the_help_file_has_clean_tags_and_every_tag_that_is_used(launch: Start, 
     assert set(re.findall(r"\|(dlsp[^|\s]*|:Dlsp[^|\s]*)\|", text)) <= tags
     for name in editor.nvim.funcs.getcompletion("Dlsp ", "cmdline"):
         assert f":Dlsp-{name}" in tags
-    for name in editor.lua("return vim.tbl_values(require('dlsp.keys').NAMES)"):
-        assert name in tags
+    for name in editor.lua("return vim.tbl_keys(require('dlsp.options').get().keys)"):
+        plug = f"<Plug>(dlsp-{name.replace('_', '-')})"
+        assert plug in tags
+        assert editor.nvim.funcs.maparg(plug, "i")
     assert max(len(line) for line in text.splitlines()) <= 78

@@ -1,4 +1,5 @@
 --- Connects Neovim's events to the parts that they concern.
+local commands = require('dlsp.commands')
 local draw = require('dlsp.draw')
 local ghost = require('dlsp.ghost')
 local keys = require('dlsp.keys')
@@ -20,10 +21,6 @@ local function attach(client, buf)
     -- Only now, so that a key which another plugin has taken meanwhile is known to be taken.
     mapped = true
     keys.map()
-    local _, problems = options.get()
-    for _, problem in ipairs(problems) do
-      status.say(problem, vim.log.levels.WARN)
-    end
   end
   local wanted = options.get().ghost
   if vim.lsp.inline_completion and wanted == 'builtin' then
@@ -50,7 +47,11 @@ function M.create()
     end
   end)
   on('LspDetach', function(event)
+    local client = vim.lsp.get_client_by_id(event.data.client_id)
     server.on_detach(event.data.client_id, event.buf)
+    if client and client.name == lsp.NAME then
+      commands.forget(event.buf)
+    end
   end)
   on('LspProgress', function(event)
     local client = vim.lsp.get_client_by_id(event.data.client_id)
@@ -59,17 +60,20 @@ function M.create()
       status.progress(client.id, params.token, params.value)
     end
   end)
-  on({ 'InsertEnter', 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, function(event)
-    -- While `InsertEnter` runs the mode is still the old one.
-    if event.event == 'InsertEnter' then
-      vim.schedule(ghost.update)
-    else
-      ghost.update()
+  on({ 'TextChangedI', 'TextChangedP', 'CursorMovedI' }, ghost.update)
+  -- `InsertLeave` is silent after CTRL-C, and where Insert turns to Replace.
+  on('ModeChanged', function()
+    local before, now = vim.v.event.old_mode:sub(1, 1), vim.v.event.new_mode:sub(1, 1)
+    if before == 'i' and now ~= 'i' then
+      ghost.stop()
+    elseif now == 'i' and before ~= 'i' then
+      ghost.begin(before == '\22')
     end
   end)
-  on({ 'InsertLeave', 'BufLeave', 'WinLeave' }, ghost.stop)
+  on({ 'BufLeave', 'WinLeave' }, ghost.stop)
   on('CompleteDone', vim.schedule_wrap(ghost.again))
   on('User', vim.schedule_wrap(ghost.again), { 'BlinkCmpMenuClose' })
+  on('User', vim.schedule_wrap(ghost.update), { 'BlinkCmpMenuOpen' })
   on('BufEnter', function(event)
     local client = lsp.client(event.buf)
     if client then

@@ -28,59 +28,69 @@ end
 --- Run a command of the server.
 ---@param name string without `dlsp.`
 ---@param argument table
----@param done? fun(result: table?)
+---@param done? fun()
 local function execute(name, argument, done)
   local client = client_or_say()
   if not client then
     return
   end
   local params = { command = 'dlsp.' .. name, arguments = { next(argument) and argument or vim.empty_dict() } }
-  lsp.request(client, 'workspace/executeCommand', params, function(err, result)
+  local sent = lsp.request(client, 'workspace/executeCommand', params, function(err)
     if err then
       status.say(err.message or 'the command failed; `:Dlsp log` says how.', vim.log.levels.WARN)
     end
     if done then
-      done(not err and result or nil)
+      done()
     end
   end, api.nvim_get_current_buf())
+  if not sent and done then
+    done()
+  end
 end
 
---- Fill, refine or repair. The lines are marked until the server has answered.
+--- Fill, refine or repair. What is to be filled is marked until the server has answered.
 ---@param name string
----@param range? dlsp.Range
+---@param ranges? dlsp.Range[]
 ---@param more? table
-local function fill(name, range, more)
+local function fill(name, ranges, more)
   local client = client_or_say()
   if not client then
     return
   end
   local buf = api.nvim_get_current_buf()
   local argument = vim.tbl_extend('force', { uri = vim.uri_from_bufnr(buf), version = vim.lsp.util.buf_versions[buf] }, more or {})
-  local mark
-  if range then
-    argument.ranges = {
-      {
-        start = lsp.position_at(client, buf, range[1], range[2]),
-        ['end'] = lsp.position_at(client, buf, range[3], range[4]),
-      },
+  local marked = {} ---@type integer[]
+  for i, range in ipairs(ranges or {}) do
+    argument.ranges = argument.ranges or {}
+    argument.ranges[i] = {
+      start = lsp.position_at(client, buf, range[1], range[2]),
+      ['end'] = lsp.position_at(client, buf, range[3], range[4]),
     }
-    mark = api.nvim_buf_set_extmark(buf, namespace, range[1], range[2], {
+    marked[i] = api.nvim_buf_set_extmark(buf, namespace, range[1], range[2], {
       end_row = range[3],
       end_col = range[4],
       hl_group = 'DlspBusy',
-      virt_text = { { ' :Dlsp cancel ', 'DlspGhostHint' } },
+      virt_text = i == 1 and { { ' :Dlsp cancel ', 'DlspGhostHint' } } or nil,
       virt_text_pos = 'eol',
       strict = false,
     })
   end
   execute(name, argument, function()
-    if mark and api.nvim_buf_is_valid(buf) then
+    for _, mark in ipairs(api.nvim_buf_is_valid(buf) and marked or {}) do
       api.nvim_buf_del_extmark(buf, namespace, mark)
     end
   end)
 end
 
---- Whole lines, without their indentation at the start and the line end behind them.
+--- A server that has ended fills nothing any more.
+---@param buf integer
+function M.forget(buf)
+  if api.nvim_buf_is_valid(buf) then
+    api.nvim_buf_clear_namespace(buf, namespace, 0, -1)
+  end
+end
+
+--- Whole lines, without the line end behind them.
 ---@param first integer from 1
 ---@param last integer
 ---@return dlsp.Range
@@ -89,30 +99,79 @@ local function lines(first, last)
   return { first - 1, 0, last - 1, #ends }
 end
 
---- From one mark to another, the character there included.
+--- From one mark to another.
 ---@param from string
 ---@param to string
+---@param exclusive? boolean without the character at the second one
 ---@return dlsp.Range
-local function marks(from, to)
+local function marks(from, to, exclusive)
   local first, last = api.nvim_buf_get_mark(0, from), api.nvim_buf_get_mark(0, to)
   local line = api.nvim_buf_get_lines(0, last[1] - 1, last[1], false)[1] or ''
   local col = math.min(last[2], #line)
-  if col < #line then
-    col = col + #line:sub(col + 1):match('^[%z\1-\127\194-\255]?[\128-\191]*')
-  end
-  return { first[1] - 1, first[2], last[1] - 1, col }
+  -- A character is what looks like one, with the accents that are put on it.
+  return { first[1] - 1, first[2], last[1] - 1, exclusive and col or col + #vim.fn.matchstr(line:sub(col + 1), '^.') }
 end
 
---- What a command is about: the characters that were selected, else the lines of its range.
+--- Whether the block that was selected last reaches to the ends of its lines, with `$`. Only the selection itself knows.
+---@return boolean
+local function to_the_ends()
+  local view = vim.fn.winsaveview()
+  vim.cmd('noautocmd normal! gv')
+  local ends = vim.fn.winsaveview().curswant == vim.v.maxcol
+  vim.cmd('noautocmd normal! \27')
+  vim.fn.winrestview(view)
+  return ends
+end
+
+--- A block between two marks, a range for each line that reaches into it.
+---@param start string
+---@param last string
+---@param ends? boolean to the ends of the lines
+---@return dlsp.Range[]
+local function block(start, last, ends)
+  local from, to = vim.fn.virtcol("'" .. start, 1), vim.fn.virtcol("'" .. last, 1)
+  local left, right = math.min(from[1], to[1]), math.max(from[2], to[2])
+  if vim.o.selection == 'exclusive' and to[1] > from[2] then
+    right = to[1] - 1
+  end
+  local found = {}
+  for row = api.nvim_buf_get_mark(0, start)[1], api.nvim_buf_get_mark(0, last)[1] do
+    local line = api.nvim_buf_get_lines(0, row - 1, row, false)[1]
+    if vim.fn.virtcol({ row, '$' }) > left then
+      local stop = vim.fn.virtcol2col(0, row, ends and vim.v.maxcol or right)
+      stop = stop - 1 + #vim.fn.matchstr(line:sub(stop), '^.')
+      found[#found + 1] = { row - 1, vim.fn.virtcol2col(0, row, left) - 1, row - 1, stop }
+    end
+  end
+  return found
+end
+
+---@type string? the command line that is about to be run
+local typed
+
+--- What a command is about: what was selected, else the lines of its range.
 ---@param args table the argument of a user command
----@return dlsp.Range? nil if it has no range
-local function range_of(args)
+---@return dlsp.Range[]? nil if it has no range
+local function ranges_of(args)
+  -- Neovim does not say whether a range was `'<,'>`, and lines that were typed may be those of an old selection.
+  local numbers = typed and typed:find('Dlsp', 1, true) and not typed:find("'<", 1, true)
+  typed = nil
   if args.range == 0 then
     return nil
   end
   local first, last = api.nvim_buf_get_mark(0, '<'), api.nvim_buf_get_mark(0, '>')
-  local selected = args.range == 2 and vim.fn.visualmode() == 'v' and first[1] == args.line1 and last[1] == args.line2
-  return selected and marks('<', '>') or lines(args.line1, args.line2)
+  local kind = vim.fn.visualmode()
+  if not numbers and args.range == 2 and first[1] == args.line1 and last[1] == args.line2 then
+    if kind == 'v' then
+      return { marks('<', '>', vim.o.selection == 'exclusive') }
+    elseif kind == '\22' then
+      local found = block('<', '>', to_the_ends())
+      if #found > 0 then
+        return found
+      end
+    end
+  end
+  return { lines(args.line1, args.line2) }
 end
 
 ---@return dlsp.Range
@@ -211,26 +270,26 @@ local subcommands = {
   },
   infill = {
     run = function(args)
-      fill('infill', range_of(args) or lines(args.line1, args.line1))
+      fill('infill', ranges_of(args) or { lines(args.line1, args.line1) })
     end,
   },
   refine = {
     run = function(args, word)
       local more = noise_of(word)
       if more then
-        fill('refine', range_of(args) or lines(args.line1, args.line1), more)
+        fill('refine', ranges_of(args) or { lines(args.line1, args.line1) }, more)
       end
     end,
     words = noise,
   },
   repair = {
     run = function(args)
-      fill('repair', range_of(args) or cursor())
+      fill('repair', ranges_of(args) or { cursor() })
     end,
   },
   holes = {
     run = function(args)
-      fill('fillHoles', range_of(args))
+      fill('fillHoles', ranges_of(args))
     end,
   },
   again = {
@@ -268,7 +327,7 @@ local subcommands = {
 local function operator(name)
   return function(kind)
     local range = marks('[', ']')
-    fill(name, kind == 'char' and range or lines(range[1] + 1, range[3] + 1))
+    fill(name, kind == 'block' and block('[', ']') or { kind == 'char' and range or lines(range[1] + 1, range[3] + 1) })
   end
 end
 M.operate_infill, M.operate_refine = operator('infill'), operator('refine')
@@ -297,6 +356,13 @@ end
 
 --- Define `:Dlsp`.
 function M.define()
+  api.nvim_create_autocmd('CmdlineLeave', {
+    group = api.nvim_create_augroup('dlsp.commands', {}),
+    pattern = ':',
+    callback = function()
+      typed = not vim.v.event.abort and vim.fn.getcmdline() or nil
+    end,
+  })
   api.nvim_create_user_command('Dlsp', function(args)
     local name, word, extra = args.fargs[1] or 'status', args.fargs[2], args.fargs[3]
     local subcommand = subcommands[name]

@@ -70,6 +70,7 @@ local function first_line(buf, row, col, first, old)
         hl_mode = 'combine',
       })
     end
+    column = column + vim.fn.strdisplaywidth(first:sub(from, kept[i] or #first), column)
     from = (kept[i] or 0) + 1
   end
 end

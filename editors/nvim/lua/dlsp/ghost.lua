@@ -37,9 +37,13 @@ local dismissed
 ---@type fun()? what is to be done when the suggestion is gone, where somebody else had it before
 local give_back
 
+-- Whether what is typed goes into many lines at once, where no suggestion is right.
+local block = false
+
 ---@return boolean
 local function inserting()
-  return api.nvim_get_mode().mode:sub(1, 1) == 'i'
+  -- Beyond the end of a line ('virtualedit') there is no place where a text could go.
+  return not block and api.nvim_get_mode().mode:sub(1, 1) == 'i' and vim.fn.getcurpos()[4] == 0
 end
 
 --- The buffer, the number of its last change and the cursor, in one word.
@@ -255,21 +259,15 @@ local function show(client, col, items, all)
   refresh()
 end
 
---- Whether this module shows ghost text in a buffer, or may take over there.
----@param buf integer
----@return boolean
-local function mine(buf)
-  return lsp.ghost(buf) == 'own' or (live ~= nil and live.buf == buf)
-end
-
 --- Something was typed, or the cursor went somewhere.
 function M.update()
   local buf = api.nvim_get_current_buf()
-  if not inserting() or vim.fn.reg_executing() ~= '' or not mine(buf) then
+  local own = lsp.ghost(buf) == 'own'
+  if vim.fn.reg_executing() ~= '' or not (own or live and live.buf == buf) then
     return
   end
   local here = place()
-  if menu_is_in_the_way() then
+  if not inserting() or menu_is_in_the_way() then
     withdraw()
     drop()
     seen = nil
@@ -286,16 +284,24 @@ function M.update()
     end
     drop()
   end
-  if here ~= dismissed and lsp.ghost(buf) == 'own' then
+  if here ~= dismissed and own then
     ask(AUTOMATIC, function(client, col, items)
       show(client, col, items, false)
     end)
   end
 end
 
+--- Insert mode begins.
+---@param many boolean in the lines of a block
+function M.begin(many)
+  block = many
+  vim.schedule(M.update)
+end
+
 --- Look again although nothing was typed: the model is ready now, or completions are back.
 function M.again()
-  if not live and not under_way then
+  -- A server that has ended answers no question.
+  if not live and not (under_way and vim.lsp.get_client_by_id(under_way.client)) then
     seen = nil
     M.update()
   end
@@ -305,7 +311,7 @@ end
 function M.stop()
   withdraw()
   drop()
-  seen, dismissed = nil, nil
+  seen, dismissed, block = nil, nil, false
 end
 
 --- Whether there is a suggestion on the screen that can be taken now.
@@ -367,7 +373,7 @@ end
 ---@param step integer
 function M.cycle(step)
   local buf = api.nvim_get_current_buf()
-  if not inserting() or not mine(buf) then
+  if not inserting() or not (lsp.ghost(buf) == 'own' or live and live.buf == buf) then
     return
   end
   dismissed = nil

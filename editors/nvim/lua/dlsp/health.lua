@@ -28,7 +28,10 @@ end
 local function found()
   health.start('Server')
   local program = server.find()
-  if program then
+  if type(options.get().cmd) == 'function' then
+    health.ok('`cmd` is a function that connects to it')
+    return program
+  elseif program then
     health.ok(vim.fn.exepath(program))
     local done = vim.system({ program, '--version' }, { text = true }):wait(20000)
     if done.code == 0 then
@@ -81,7 +84,7 @@ local function clients()
     return
   end
   for _, client in ipairs(running) do
-    local buffers = vim.lsp.get_buffers_by_client_id(client.id)
+    local buffers = vim.tbl_keys(client.attached_buffers)
     health.ok(('client %d in %s, for %d buffers'):format(client.id, client.config.root_dir or 'no folder', #buffers))
     if not client.server_capabilities.inlineCompletionProvider then
       health.error('It offers no inline completion; an older dlsp?')

@@ -8,11 +8,8 @@ function M.setup(options)
   M.load()
   local server = require('dlsp.server')
   if vim.lsp.enable then
-    local mine = { 'name', 'workspace_required' }
     local config = server.config()
-    for _, name in ipairs(mine) do
-      config[name] = nil
-    end
+    config.name = nil
     vim.lsp.config('dlsp', config)
     vim.lsp.enable('dlsp')
   else

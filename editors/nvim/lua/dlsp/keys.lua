@@ -9,37 +9,32 @@ local M = {}
 
 local api = vim.api
 
----@type table<string, string> option -> what the mapping is called
-M.NAMES = {
-  accept = '<Plug>(dlsp-accept)',
-  accept_word = '<Plug>(dlsp-accept-word)',
-  accept_line = '<Plug>(dlsp-accept-line)',
-  next = '<Plug>(dlsp-next)',
-  previous = '<Plug>(dlsp-previous)',
-  dismiss = '<Plug>(dlsp-dismiss)',
-  ask = '<Plug>(dlsp-ask)',
-}
-
 ---@return boolean
 local function neovim_draws()
   return lsp.ghost(api.nvim_get_current_buf()) == 'builtin'
 end
 
---- Run Lua before any key that is typed already, and where text may be changed, which it may not in an `<expr>` mapping.
----@param code string
-local function soon(code)
-  api.nvim_feedkeys(vim.keycode(('<Cmd>lua %s<CR>'):format(code)), 'in', false)
+--- Type keys before any that are typed already: text may not be changed in an `<expr>` mapping, but here it may.
+---@param keys string
+local function soon(keys)
+  api.nvim_feedkeys(vim.keycode(keys), 'in', false)
 end
 
 --- Take (a part of) the suggestion. Returns false, and does nothing, if there is none.
 ---@param unit 'all'|'word'|'line'
 ---@return boolean
 function M.accept(unit)
+  -- A menu that stays open would later put its item in the place of what is taken.
+  local close = vim.fn.pumvisible() == 1 and '<C-x><C-z>' or ''
   if ghost.visible() then
-    soon(('require("dlsp.ghost").take(%q)'):format(unit))
+    soon(('%s<Cmd>lua require("dlsp.ghost").take(%q)<CR>'):format(close, unit))
     return true
   end
-  return neovim_draws() and builtin.visible() and builtin.accept(unit)
+  local taken = neovim_draws() and builtin.visible() and builtin.accept(unit)
+  if taken then
+    soon(close)
+  end
+  return taken
 end
 
 --- The next alternative, or the one before; a first text, asked for explicitly, if there is none. False where dlsp is not.
@@ -64,12 +59,13 @@ function M.dismiss()
     ghost.dismiss()
     return true
   elseif neovim_draws() and builtin.visible() then
-    soon('require("dlsp.builtin").dismiss()')
+    soon('<Cmd>lua require("dlsp.builtin").dismiss()<CR>')
     return true
   end
   return false
 end
 
+---@type table<string, fun(): boolean> what the keys of the options do; false if there was nothing to do
 local ACTIONS = {
   accept = function()
     return M.accept('all')
@@ -94,9 +90,9 @@ local ACTIONS = {
 
 --- The `<Plug>` mappings, for insert mode, and those that fill what is selected.
 function M.plugs()
-  for name, lhs in pairs(M.NAMES) do
-    vim.keymap.set('i', lhs, function()
-      ACTIONS[name]()
+  for name, act in pairs(ACTIONS) do
+    vim.keymap.set('i', ('<Plug>(dlsp-%s)'):format((name:gsub('_', '-'))), function()
+      act()
       return ''
     end, { expr = true, silent = true, desc = 'dlsp: ' .. name:gsub('_', ' ') })
   end
@@ -136,7 +132,7 @@ function M.map()
   if not wanted then
     return
   end
-  local named = options.named('keys') or {}
+  local named = options.own_keys()
   for name, lhss in pairs(wanted) do
     for _, lhs in ipairs(type(lhss) == 'table' and lhss or { lhss or nil }) do
       if named[name] ~= nil or vim.fn.maparg(lhs, 'i') == '' then

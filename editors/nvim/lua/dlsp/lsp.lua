@@ -119,7 +119,8 @@ end
 function M.ghost(buf)
   local wanted = options.get().ghost
   local client = M.client(buf)
-  if wanted == 'off' or not client then
+  -- What became a prompt or a terminal after it was attached is no text to complete.
+  if wanted == 'off' or not client or vim.bo[buf].buftype ~= '' then
     return 'off'
   end
   local there = vim.lsp.inline_completion ~= nil

@@ -18,7 +18,8 @@ local leaving = false
 local told = false
 
 -- editors/nvim/lua/dlsp/server.lua, in the source tree of dlsp.
-local TREE = vim.fs.normalize(vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':p:h:h:h:h:h'))
+local HERE = debug.getinfo(1, 'S').source:sub(2)
+local TREE = vim.fs.normalize(vim.fn.fnamemodify(uv.fs_realpath(HERE) or HERE, ':p:h:h:h:h:h'))
 
 ---@param folder string
 ---@return string
@@ -48,7 +49,7 @@ end
 function M.find()
   local cmd = options.get().cmd
   if cmd and type(cmd) ~= 'function' then
-    local program = vim.fn.expand(type(cmd) == 'table' and cmd[1] or cmd --[[@as string]])
+    local program = vim.fs.normalize(type(cmd) == 'table' and cmd[1] or cmd --[[@as string]])
     return vim.fn.executable(program) == 1 and program or nil
   end
   for _, program in ipairs(M.places()) do
@@ -93,9 +94,19 @@ local function say_missing()
   if not told then
     told = true
     vim.schedule(function()
-      status.say(M.advice() .. ' `:checkhealth dlsp` says where it was looked for.', vim.log.levels.WARN)
+      -- The end may be cut off by the command line, so what helps comes first.
+      local cmd = options.get().cmd
+      local what = cmd and ('the server `%s` cannot be run'):format(type(cmd) == 'table' and cmd[1] or cmd) or 'no server found'
+      status.say('see `:checkhealth dlsp`: ' .. what .. '.', vim.log.levels.WARN)
     end)
   end
+end
+
+--- Whether a buffer is a file. Two without a name would be one document for the server.
+---@param buf integer
+---@return boolean
+local function is_file(buf)
+  return vim.bo[buf].buftype == '' and vim.api.nvim_buf_get_name(buf) ~= ''
 end
 
 --- Start a client for a buffer, or attach the buffer to the one that runs.
@@ -167,7 +178,7 @@ function M.config()
     -- A file outside any project gets completions too.
     workspace_required = false,
     root_dir = function(buf, on_dir)
-      if vim.bo[buf].buftype ~= '' then
+      if not is_file(buf) then
         return
       end
       local cmd = vim.lsp.config and vim.lsp.config[lsp.NAME].cmd
@@ -188,7 +199,7 @@ end
 --- Start the server for every file, with a Neovim that has no `vim.lsp.enable` (0.10).
 function M.enable_the_old_way()
   local function try(buf)
-    if vim.bo[buf].buftype ~= '' or vim.api.nvim_buf_get_name(buf) == '' then
+    if not is_file(buf) then
       return
     end
     local cmd = M.command()
