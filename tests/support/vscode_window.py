@@ -232,12 +232,20 @@ class Window:
         return path.read_text()
 
     def command(self, name: str) -> None:
-        """Run a command of the palette."""
-        self.press("F1")
-        self.until(lambda seen: seen["quickInput"], "command palette")
-        self.type(name, 10)
-        self.until(lambda seen: any(name in row for row in seen["rows"][:1]), f"the command {name}")
-        self.press("Enter")
+        """Run a command of the palette. On a busy machine it may open before it takes the keys; then it is closed and asked again."""
+        for patience in (20, 40, 3 * MINUTES):
+            self.press("F1")
+            self.until(lambda seen: seen["quickInput"], "command palette")
+            self.type(name, 10)
+            try:
+                self.until(lambda seen: any(name in row for row in seen["rows"][:1]), f"the command {name}", patience)
+            except AssertionError:
+                if patience > MINUTES:
+                    raise
+                self.press("Escape", "Escape")
+            else:
+                self.press("Enter")
+                return
 
     def picture(self, path: Path, **how: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
