@@ -233,14 +233,14 @@ class Window:
 
     def command(self, name: str) -> None:
         """Run a command of the palette. On a busy machine it may open before it takes the keys; then it is closed and asked again."""
-        for patience in (20, 40, 3 * MINUTES):
+        for patience in (20, 40, 180):
             self.press("F1")
             self.until(lambda seen: seen["quickInput"], "command palette")
             self.type(name, 10)
             try:
                 self.until(lambda seen: any(name in row for row in seen["rows"][:1]), f"the command {name}", patience)
             except AssertionError:
-                if patience > MINUTES:
+                if patience == 180:
                     raise
                 self.press("Escape", "Escape")
             else:
