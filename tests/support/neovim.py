@@ -130,11 +130,6 @@ class Editor:
     def mode(self) -> str:
         return str(self.nvim.api.get_mode()["mode"])
 
-    def go_on(self) -> None:
-        """Press Enter if Neovim waits for that: nothing else would be answered."""
-        if self.nvim.api.get_mode()["blocking"]:
-            self.nvim.input("<CR>")
-
     def messages(self) -> str:
         return str(self.nvim.command_output("messages"))
 
