@@ -131,11 +131,16 @@ def run(
 
 
 @train_app.command()
-def export(work: Workspace = WORK, name: str = "run", out: Path = Path("model"), title: str = "nano") -> None:
+def export(
+    work: Workspace = WORK,
+    name: Annotated[list[str] | None, typer.Option(help="The run. Repeatable: the mean of their weights.  [default: run]")] = None,
+    out: Path = Path("model"),
+    title: str = "nano",
+) -> None:
     """Write a run's present state as a checkpoint that `--model` accepts."""
     from engine.train.export import export as write
 
-    write(work / name / "state.pt", work / "tokenizer.json", out, title)
+    write([work / run / "state.pt" for run in name or ["run"]], work / "tokenizer.json", out, title)
     typer.echo(f"wrote {out}")
 
 

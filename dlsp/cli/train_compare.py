@@ -42,7 +42,7 @@ class Asked:
 def columns_of(state: Path, name: str, tokenizer: Path, asked: Asked) -> dict[str, dict[str, Any]]:
     """The figures of one run, by the name of the run, and of the decoding where it has two."""
     with tempfile.TemporaryDirectory() as folder:
-        export(state, tokenizer, Path(folder), name)
+        export([state], tokenizer, Path(folder), name)
         engine = load(Path(folder), asked.threads)
         if engine.defaults.schedule != "speculative":
             found = {name: _figures(engine, asked)}

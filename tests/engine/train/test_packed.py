@@ -172,7 +172,7 @@ def test_the_average_is_what_is_exported(corpus_file: Path, tokenizer: Tokenizer
     config = _config(tokenizer, ema=0.9)
     trainer = Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes), tmp_path / "run")
     trainer.run()
-    export(trainer.state_path, tokenizer_file, tmp_path / "model", "averaged")
+    export([trainer.state_path], tokenizer_file, tmp_path / "model", "averaged")
     engine = Engine.load(str(tmp_path / "model"), device="cpu", dtype="float32")
     assert engine.defaults.schedule == "speculative"
     held = dict(engine.network.named_parameters())
@@ -189,5 +189,5 @@ def test_only_what_learned_to_check_its_drafts_is_told_to(
     config = msgspec.structs.replace(_config(tokenizer, layout=layout, verify_share=verify_share, fim_ids=(4, 5, 6)), model=model)
     trainer = Trainer(config, Cutter(corpus_file, tokenizer, 1, config.window, config.holes), tmp_path / "run")
     trainer.save()
-    export(trainer.state_path, tokenizer_file, tmp_path / "model", "toy")
+    export([trainer.state_path], tokenizer_file, tmp_path / "model", "toy")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["infill"]["schedule"] == "threshold"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dlsp.cli.train import train_app
@@ -51,3 +52,35 @@ def test_a_device_that_is_not_there_is_said_before_the_corpus_is_read(tmp_path: 
     result = CliRunner().invoke(train_app, ["run", "--work", str(tmp_path), "--preset", "h200"])
     assert isinstance(result.exception, DeviceError), result.exception
     assert "cuda cannot be used" in str(result.exception)
+
+
+def test_the_mean_of_runs_is_exported(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    row = {"package": "a", "split": "train", "path": "a.py", "text": SAMPLE * 30}
+    (tmp_path / "corpus" / "train.jsonl").write_text((json.dumps(row) + "\n") * 6)
+    (tmp_path / "corpus" / "held_out.jsonl").write_text(json.dumps(row) + "\n")
+    runner = CliRunner()
+
+    def call(*command: str) -> None:
+        result = runner.invoke(train_app, [command[0], "--work", str(tmp_path), *command[1:]])
+        assert result.exit_code == 0, result.output
+
+    call("tokenizer", "--vocabulary", "350")
+    call("run", "--preset", "smoke", "--steps", "2", "--name", "one")
+    call("run", "--preset", "smoke", "--steps", "2", "--name", "two", "--seed", "9", "--start", str(tmp_path / "one" / "state.pt"))
+    for out, names in {"one": ["one"], "two": ["two"], "mean": ["one", "two"]}.items():
+        call("export", "--out", str(tmp_path / f"m-{out}"), *(part for name in names for part in ("--name", name)))
+    one, two, mean = (load_file(tmp_path / f"m-{name}" / "model-00001-of-00001.safetensors") for name in ("one", "two", "mean"))
+    assert any(not torch.equal(one[key], two[key]) for key in one)
+    for key in one:
+        torch.testing.assert_close(mean[key].float(), (one[key].float() + two[key].float()) / 2, rtol=1e-2, atol=1e-3)
+    result = runner.invoke(
+        train_app,
+        ["run", "--work", str(tmp_path), "--preset", "compare", "--steps", "1", "--batch", "1", "--name", "other", "--no-compile"],
+    )
+    assert result.exit_code == 0, result.output
+    refused = runner.invoke(
+        train_app, ["export", "--work", str(tmp_path), "--name", "one", "--name", "other", "--out", str(tmp_path / "no")]
+    )
+    assert isinstance(refused.exception, ConfigError)
+    assert "another shape" in str(refused.exception)
