@@ -124,6 +124,11 @@ class StatusBoard:
         return self._engine.state in LOADING_STATES
 
     @property
+    def failure(self) -> str:
+        """What is wrong with the engine until somebody mends it, in a sentence; empty if nothing is, or if it mends itself."""
+        return self._engine.message if self._engine.state == "error" and self._engine.reason != "host_lost" else ""
+
+    @property
     def prompt_tokens(self) -> int:
         """How many tokens of context the model reads; 0 while that is not known."""
         return self._engine.prompt_tokens

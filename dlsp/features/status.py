@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 STATUS = "dlsp/status"
 
-_PASSING = frozenset({"host_lost", "cancelled", "superseded"})
-"""Reasons that come with an error, but mend themselves."""
-
 
 def register(server: Server, session: Session) -> None:
     """Tell the client every report from now on."""
@@ -37,9 +34,9 @@ def register(server: Server, session: Session) -> None:
         server.protocol.notify(STATUS, msgspec.to_builtins(report))
         progress.follow(report)
         # Most editors know nothing of dlsp/status: there, silence would be all that is seen of a wrong path or token.
-        if report.state == "error" and report.reason not in _PASSING and report.message not in {"", *said}:
-            said.add(report.message)
-            message = f"dlsp: {report.message}"
+        if (failure := session.status.failure) and failure not in said:
+            said.add(failure)
+            message = f"dlsp: {failure}"
             server.window_log_message(types.LogMessageParams(types.MessageType.Error, message))
             server.window_show_message(types.ShowMessageParams(types.MessageType.Error, message))
 

@@ -12,6 +12,7 @@ import pytest
 
 from dlsp.session import Session
 from engine.api import Status
+from engine.errors import HostError
 from lsp_memory import CAPABILITIES, MemoryClient, memory_client, session_with
 from scripted_backend import ScriptedBackend
 
@@ -238,6 +239,10 @@ async def test_an_engine_that_fails_is_said_once_in_every_editor(caplog: pytest.
     async with session_with(ScriptedBackend("1"), "x = ") as client:
         backend = client.backend
         backend.publish(Status(state="error", reason="host_lost", message="It ended and is being started again."))
+        await client.until(lambda: client.statuses[-1]["reason"] == "host_lost", "loss")
+        backend.script = lambda request: HostError("The connection to the engine host was lost.")
+        assert await client.texts(0, 4) == []
+        assert (client.reason, client.said("window/showMessage")) == ("backend_error", []), "what mends itself is only a state"
         broken = Status(state="error", reason="checkpoint_error", message="/models/x has no config.json. Copy it again.")
         for _ in range(3):
             backend.publish(broken)
