@@ -251,7 +251,7 @@ def test_what_to_do_depends_on_where_the_folder_came_from(folder: Path, tmp_path
     (folder / "tokenizer.json").write_text("{}")
     assert next(check for check in checkpoints.verify(folder) if check.name == "tokenizer").action.startswith("`dlsp models pull Org/Name@")
     monkeypatch.setattr(store, "BUILT_IN", folder.parent)
-    with pytest.raises(CheckpointError, match="Reinstall dlsp"):
+    with pytest.raises(CheckpointError, match="Install dlsp again"):
         _load(folder)
 
 

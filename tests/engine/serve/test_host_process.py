@@ -142,7 +142,7 @@ def test_an_untrustworthy_folder_is_one_sentence_and_status_2(hosts, runtime):
     (runtime / "dlsp").chmod(0o777)
     process = hosts.start()
     answer = hosts.answer(process)
-    assert answer.type == "HostError"
+    assert answer.type == "PlaceError"
     assert "Other users have access" in answer.message
     assert "chmod" in answer.action
     assert process.wait(5) == 2
