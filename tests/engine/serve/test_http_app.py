@@ -178,7 +178,8 @@ async def test_an_engine_failure_is_a_500_without_document_text_anywhere(service
     assert (await post(service, InfillRequest(prefix="after"))).status_code == 200
 
 
-async def test_a_model_that_cannot_be_loaded_says_so_and_is_tried_again_later(engine, monkeypatch):
+def mended_after_a_try(engine):
+    """A loader that fails the first time."""
     outcomes = [CheckpointError("The weights are corrupt.", "Get them again."), engine]
 
     def load(config, progress):
@@ -187,7 +188,11 @@ async def test_a_model_that_cannot_be_loaded_says_so_and_is_tried_again_later(en
             raise outcome
         return outcome
 
-    service = EngineService(EngineConfig(), load)
+    return load
+
+
+async def test_a_model_that_cannot_be_loaded_says_so_and_is_tried_again_later(engine, monkeypatch):
+    service = EngineService(EngineConfig(), mended_after_a_try(engine))
     service.start()
     await until(lambda: service.status.state == "error")
     assert service.status.reason == "checkpoint_error"
@@ -202,15 +207,7 @@ async def test_a_model_that_cannot_be_loaded_says_so_and_is_tried_again_later(en
 
 
 async def test_whoever_comes_newly_finds_the_model_being_tried_again(engine):
-    outcomes = [CheckpointError("The weights are corrupt.", "Get them again."), engine]
-
-    def load(config, progress):
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    service = EngineService(EngineConfig(), load)
+    service = EngineService(EngineConfig(), mended_after_a_try(engine))
     service.start()
     await until(lambda: service.status.state == "error")
     states = service.watch(60.0)
