@@ -118,7 +118,7 @@ def run(
     config = configure(preset, text, **changes, **({"workers": workers} if workers >= 0 else {}))
     config = replace(config, muon_rate=rate * config.muon_rate, adam_rate=rate * config.adam_rate)
     place(config.device, "auto")  # says at once where there is no such device
-    cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes)
+    cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes, weighted=config.package_weights)
     trainer = Trainer(config, cutter, work / name)
     if start and not trainer.step:
         trainer.start_from(start)

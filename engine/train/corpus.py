@@ -1,7 +1,7 @@
 """Builds the training corpus: pinned releases of permissively licensed packages, filtered, deduplicated, with a manifest.
 
 It knows files and licences, not tokens. Output is two JSON-lines files (`train.jsonl`, `held_out.jsonl`; one file of
-source a line, with package, split, path, language and text) and `manifest.json`. The same list gives the same bytes.
+source a line, with what `read` names) and `manifest.json`. The same list gives the same bytes.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def build(job: Job, plan: Plan | None = None) -> dict[str, Any]:
             selection.choose(archive.entries())
             row = {**_describe(archive), "split": split, **selection.summary()}
             rows.append(row)
-            _write(held_out if split != "train" else train, archive.package.label, split, selection.kept)
+            _write(held_out if split != "train" else train, archive.package, split, selection.kept)
             job.report(
                 f"[{number}/{len(archives)}] {archive.package.label} {row['version']}: {row['files']} files, {row['bytes'] / 1e6:.2f} MB"
             )
@@ -115,7 +115,7 @@ def build(job: Job, plan: Plan | None = None) -> dict[str, Any]:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of one corpus file: package, split, path, language, text."""
+    """The rows of one corpus file: package, split, path, language, text, and the package's weight where it is not 1."""
     with path.open() as lines:
         for line in lines:
             yield json.loads(line)
@@ -233,17 +233,21 @@ def _describe(archive: Archive) -> dict[str, Any]:
         "name": package.name,
         "version": package.version,
         "kind": package.kind,
+        "weight": package.weight,
         "licence": package.licence,
         "licence_evidence": archive.verdict.evidence,
         "sha256": package.files,
     }
 
 
-def _write(out: TextIO, package: str, split: str, kept: list[tuple[str, str, str]]) -> None:
+def _write(out: TextIO, package: Package, split: str, kept: list[tuple[str, str, str]]) -> None:
     for path, language, text in kept:
         # The test split is Python alone: its figures are compared with those of earlier corpora.
         own = "other" if split == "test" and language != "python" else split
-        out.write(json.dumps({"package": package, "split": own, "path": path, "language": language, "text": text}) + "\n")
+        row: dict[str, Any] = {"package": package.label, "split": own, "path": path, "language": language, "text": text}
+        if package.weight != 1:
+            row["weight"] = package.weight
+        out.write(json.dumps(row) + "\n")
 
 
 def _manifest(job: Job, rows: list[dict[str, Any]], benchmarks: Benchmarks, missing: list[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -36,7 +36,8 @@ class Package(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One line of `corpus.toml`. `files` maps the names of what is fetched to their sha256.
 
     `only` and `skip` are beginnings of paths inside the package, `also` names of licences in its Debian copyright file
-    that are permissive under a name of their own, `megabytes` replaces the general cap.
+    that are permissive under a name of their own, `megabytes` replaces the general cap, and training draws from the package
+    `weight` times as often as its size says.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     skip: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     megabytes: float | None = None
+    weight: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
     @property
     def label(self) -> str:

@@ -36,17 +36,22 @@ class Window:
 
 
 class Cutter:
-    """Draws windows from a corpus file. Packages are drawn in proportion to bytes ** 0.6, so that none dominates."""
+    """Draws windows from a corpus file.
 
-    def __init__(self, path: Path, tokenizer: Tokenizer, document_id: int, length: int, holes: int) -> None:
+    Packages are drawn in proportion to bytes ** 0.6, so that none dominates, times their weight in the list if `weighted`.
+    """
+
+    def __init__(self, path: Path, tokenizer: Tokenizer, document_id: int, length: int, holes: int, weighted: bool = True) -> None:
         self._tokenizer, self._document_id = tokenizer, document_id
         self.length, self.holes = length, holes
         packages: dict[str, list[str]] = {}
+        weights: dict[str, float] = {}
         for row in corpus.read(path):
             packages.setdefault(row["package"], []).append(row["text"])
+            weights[row["package"]] = row.get("weight", 1.0) if weighted else 1.0
         self._texts = list(packages.values())
         sizes = [[len(t) for t in texts] for texts in self._texts]
-        self._package_weights = _cumulative([sum(s) ** 0.6 for s in sizes])
+        self._package_weights = _cumulative([weight * sum(s) ** 0.6 for weight, s in zip(weights.values(), sizes, strict=True)])
         self._file_weights = [_cumulative(s) for s in sizes]
 
     def draw(self, rng: random.Random) -> Window:

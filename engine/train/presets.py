@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "holes": 16,
             "canvas": 16,
             "verify_share": 0.5,
+            "package_weights": False,
             "batch": 96,
             "minutes": 22.0,
             "warmup_steps": 200,

@@ -46,9 +46,10 @@ LOGGED_STEPS = 20
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One run. It ends after `steps` steps or `minutes` minutes of training, whichever comes first; the rate follows the nearer end.
 
-    `verify_share` of the canvases are read causally (see `noise.py`). `workers` processes draw batches ahead (0: a thread of this one
-    does). `ema` > 0 keeps a moving average of the weights with
-    this decay, which is what is exported.
+    `verify_share` of the canvases are read causally (see `noise.py`). `package_weights` draws packages as often as the corpus list
+    says, which suits a run that sees a small part of it; a run of several passes would learn the small ones by heart. `workers`
+    processes draw batches ahead (0: a thread of this one does). `ema` > 0 keeps a moving average of the weights with this decay,
+    which is what is exported.
     """
 
     model: ModelConfig
@@ -73,6 +74,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     compile: bool = True
     device: str = "cpu"
     verify_share: float = 0.3
+    package_weights: bool = True
     workers: int = 0
     ema: float = 0.0
 

@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -115,6 +116,13 @@ def test_files_are_kept_with_their_language_and_counted_by_it(workshop: Workshop
     assert (alpha["licence"], alpha["licence_evidence"], alpha["kind"]) == ("MIT", "MIT", "wheel")
     assert manifest["train_bytes"] == sum(len(r["text"].encode()) for r in workshop.rows())
     assert json.loads((workshop.root / "corpus" / "manifest.json").read_text()) == manifest
+
+
+def test_the_weight_of_a_package_goes_with_its_files(workshop: Workshop) -> None:
+    often = msgspec.structs.replace(make_wheel(workshop.downloads, "alpha", {"alpha/a.py": source("one")}), weight=9.0)
+    manifest = workshop.build(often, make_wheel(workshop.downloads, "beta", {"beta/b.py": source("two")}))
+    assert [(r["package"], r.get("weight")) for r in workshop.rows()] == [("alpha", 9.0), ("beta", None)]
+    assert [p["weight"] for p in manifest["packages"]] == [9.0, 1.0]
 
 
 def test_the_same_packages_give_the_same_bytes(workshop: Workshop) -> None:

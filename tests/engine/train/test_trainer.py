@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -36,6 +37,19 @@ def cutter(config: TrainConfig, tokenizer: Tokenizer, tmp_path: Path) -> Cutter:
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps({"package": "a", "split": "train", "path": "a.py", "text": SAMPLE * 6}) + "\n")
     return Cutter(path, tokenizer, 1, config.window, config.holes)
+
+
+def test_a_package_is_drawn_as_often_as_its_weight_says(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    rows = [{"package": "often", "text": "x = 1\n" * 200, "weight": 4.0}, {"package": "seldom", "text": "y = 2\n" * 200}]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def share(weighted: bool) -> float:
+        cutter, rng = Cutter(path, tokenizer, 1, 32, 2, weighted), random.Random(1)
+        return sum("x" in tokenizer.decode(cutter.draw(rng).tokens) for _ in range(400)) / 400
+
+    assert 0.74 < share(weighted=True) < 0.86, "four times in five"
+    assert 0.43 < share(weighted=False) < 0.57, "every second time"
 
 
 class Late(torch.Tensor):
