@@ -15,12 +15,18 @@ _LONGEST_INTERVAL = 1.0
 """A longer gap is thinking, not typing."""
 _SHORTEST_INTERVAL = 0.005
 """A shorter one is an editor that sends one deed in two messages."""
+_PER_INTERVAL = 1.2
+"""Who has not struck a key for this many of their usual intervals has stopped."""
 _USUAL_MS = 120.0
 """The pause while nothing is known of the user's typing."""
 _BURST_MS = 150.0
 """In faster typing than this, time that the model takes is not taken off the pause: each key would start a request for nothing."""
+_BRIEF_MS = 50.0
+"""The pause where the model answers before the next key: to wait longer would save no work, and this only keeps text from flickering."""
 _INSTANT = frozenset(".([{:=")
-_SHARPEST, _MILDEST = 8.0, 0.5
+_ACCEPTED, _REJECTED = 0.7, 1.15
+"""Who takes two offers in seven, which is usual, waits neither more nor less with time."""
+_SHARPEST, _MILDEST = 4.0, 0.5
 _PATIENCE = 2.0
 """Above this back-off nothing is asked without a pause any more."""
 _HALF_LIFE = 600.0
@@ -45,27 +51,29 @@ class Pace:
 
     def accepted(self, now: float) -> None:
         """The user took a suggestion: the next ones may come a little sooner."""
-        self._weigh(0.8, now)
+        self._weigh(_ACCEPTED, now)
 
     def rejected(self, now: float) -> None:
         """The user saw a suggestion and wrote something else: the next ones come later."""
-        self._weigh(1.5, now)
+        self._weigh(_REJECTED, now)
 
     def pause_ms(self, settings: Settings, head: str, expected_ms: float, now: float) -> float:
         """How many milliseconds to wait from now on before the model is asked; 0 to `debounce_ms` (twice that if eagerness is low).
 
-        `head` is the line before the cursor, `expected_ms` what the model will probably take. Time that has passed since
-        the last change counts as waited: some editors pause by themselves before they ask.
+        `head` is the line before the cursor, `expected_ms` what the model will probably take, 0 if nobody knows. Time that has
+        passed since the last change counts as waited: some editors pause by themselves before they ask.
         """
         longest = float(settings.debounce_ms)
         if not longest:
             return 0.0
         back_off = self._weight(now)
-        base = 1200.0 * median(self._intervals) if self._intervals else _USUAL_MS
+        base = 1000.0 * _PER_INTERVAL * median(self._intervals) if self._intervals else _USUAL_MS
         if _begins_something(head) and back_off < _PATIENCE:
             pause = 0.0
         else:
-            pause = min(max(base - max(expected_ms, 0.0), min(base, _BURST_MS)) * back_off, longest)
+            in_time = expected_ms and _PER_INTERVAL * (_BRIEF_MS + expected_ms) < base
+            pause = _BRIEF_MS if in_time else max(base - expected_ms, min(base, _BURST_MS))
+            pause = min(pause * back_off, longest)
         if settings.eagerness == "low":
             pause = max(pause, min(_RELUCTANT_MS, 2 * longest))
         elif settings.eagerness == "high":

@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             ge=0,
             le=5000,
             description="Longest pause after a keystroke before the model is asked, in milliseconds. "
-            "The pause adapts to how you type and stays below it; 0 never waits.",
+            "The pause adapts to how you type and how fast the model is, and stays below it; 0 never waits.",
         ),
     ] = 300
     multiline: Annotated[

@@ -35,10 +35,17 @@ def test_nobody_who_types_in_a_burst_is_asked_between_two_keys_however_slow_the_
             assert pace.pause_ms(SETTINGS, "x = comp", expected, now) > interval * 1000
 
 
-def test_the_model_s_own_time_is_taken_off_a_slow_typist_s_pause() -> None:
+def test_the_time_of_a_model_too_slow_for_the_next_key_is_taken_off_a_slow_typist_s_pause() -> None:
     pace, now = typed(0.25)
-    assert pace.pause_ms(SETTINGS, "x = comp", 100.0, now) == pytest.approx(200)
-    assert pace.pause_ms(SETTINGS, "x = comp", -5.0, now) == pytest.approx(300)
+    assert pace.pause_ms(SETTINGS, "x = comp", 210.0, now) == pytest.approx(150)
+    pace, now = typed(0.5)
+    assert pace.pause_ms(Settings(debounce_ms=5000), "x = comp", 460.0, now) == pytest.approx(150)
+
+
+@pytest.mark.parametrize(("interval", "expected"), [(0.11, 40.0), (0.2, 140.0), (0.9, 500.0)])
+def test_who_types_more_slowly_than_the_model_answers_hardly_waits(interval: float, expected: float) -> None:
+    pace, now = typed(interval)
+    assert pace.pause_ms(SETTINGS, "x = comp", expected, now) == pytest.approx(50)
 
 
 @pytest.mark.parametrize("head", ["a.", "f(", "x = [", "x = {", "def f():", "x = ", "", "    "])
@@ -70,11 +77,11 @@ def test_before_anything_is_known_there_is_a_usual_pause() -> None:
 def test_who_rejects_waits_longer_each_time_but_not_beyond_the_setting() -> None:
     pace, now = typed(0.1)
     pauses = [pace.pause_ms(SETTINGS, "word", 0.0, now)]
-    for _ in range(4):
+    for _ in range(8):
         pace.rejected(now)
         pauses.append(pace.pause_ms(SETTINGS, "word", 0.0, now))
     assert all(later > earlier or later == 300 for earlier, later in pairwise(pauses))
-    assert pauses[1] == pytest.approx(180)
+    assert pauses[1] == pytest.approx(138)
     assert pauses[-1] == 300
     # The eagerness of a dot ends, too.
     assert pace.pause_ms(SETTINGS, "a.", 0.0, now) > 0
@@ -84,7 +91,7 @@ def test_an_acceptance_shortens_and_time_heals() -> None:
     pace, now = typed(0.1)
     pace.rejected(now)
     pace.accepted(now)
-    assert pace.pause_ms(SETTINGS, "word", 0.0, now) == pytest.approx(144)
+    assert pace.pause_ms(SETTINGS, "word", 0.0, now) == pytest.approx(96.6)
     late = now + 36_000
     pace.typed(late)
     assert pace.pause_ms(SETTINGS, "word", 0.0, late) == pytest.approx(120, rel=0.01)
@@ -94,7 +101,17 @@ def test_ten_minutes_halve_what_is_left_of_a_rejection() -> None:
     pace, now = typed(0.1)
     pace.rejected(now)
     pace.typed(now + 600)
-    assert pace.pause_ms(SETTINGS, "word", 0.0, now + 600) == pytest.approx(150)
+    assert pace.pause_ms(SETTINGS, "word", 0.0, now + 600) == pytest.approx(129)
+
+
+def test_who_takes_two_offers_in_seven_waits_as_long_as_ever() -> None:
+    pace, now = typed(0.1)
+    for _ in range(20):
+        for _ in range(5):
+            pace.rejected(now)
+        for _ in range(2):
+            pace.accepted(now)
+    assert pace.pause_ms(SETTINGS, "word", 0.0, now) == pytest.approx(120, rel=0.3)
 
 
 def test_many_acceptances_do_not_do_away_with_the_pause() -> None:

@@ -9,7 +9,7 @@
 ---@field excludeSecrets? boolean Keep files that look like secrets (.env, keys, certificates, credentials) out of every prompt. Default: `true`.
 ---@field trigger? "automatic"|"manual" `automatic` offers text while you type, `manual` only when you ask for it. Default: `"automatic"`.
 ---@field eagerness? "low"|"medium"|"high" How readily text is offered: `low` waits longer and wants more certainty, `high` the contrary. Default: `"medium"`.
----@field debounceMs? integer Longest pause after a keystroke before the model is asked, in milliseconds. The pause adapts to how you type and stays below it; 0 never waits. Default: `300`.
+---@field debounceMs? integer Longest pause after a keystroke before the model is asked, in milliseconds. The pause adapts to how you type and how fast the model is, and stays below it; 0 never waits. Default: `300`.
 ---@field multiline? "auto"|"invoked"|"never" When whole blocks are offered: where one is due, only when you ask, or never. Default: `"auto"`.
 ---@field minCharacters? integer Automatic suggestions shorter than this are not shown. Default: `2`.
 ---@field alternatives? integer Different texts to choose from when you ask for a completion. Default: `3`.
