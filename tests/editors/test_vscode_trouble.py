@@ -27,6 +27,7 @@ FILES = {
     "tabs.py": PLAIN.replace("    ", "\t"),
     "cancel.py": PLAIN,
     "restart.py": PLAIN,
+    "early.py": PLAIN,
     "action.py": PLAIN.replace("old_text", "value"),
     "switch.py": PLAIN,
 }
@@ -172,6 +173,15 @@ def test_a_restart_in_the_middle_is_said_and_leaves_one_server(running: Scripted
         window.command("dlsp: Restart the Server")
         window.until(lambda seen: not seen["quickInput"], "closed command palette")
     window.until(lambda seen: seen["status"].startswith("dlsp scripted") and len(running.pids()) == 1, "one server")
+
+
+def test_a_wish_that_comes_before_the_server_runs_is_granted_when_it_does(running: Scripted) -> None:
+    window = running.window
+    running.select_in("early.py")
+    window.command("dlsp: Restart the Server")
+    window.press("Control+k", "i")
+    window.until(lambda seen: "x = value" in "\n".join(seen["lines"]), "filled selection")
+    assert window.save(running.folder / "early.py", PLAIN) == PLAIN.replace("old_text", "value")
 
 
 def test_an_action_that_finds_nothing_says_so(running: Scripted) -> None:

@@ -43,7 +43,7 @@ export function activate(context: vscode.ExtensionContext): void {
     const client = await here.ready();
     return client?.sendRequest(ExecuteCommandRequest.type, { command: name, arguments: [argument] });
   };
-  command('dlsp.complete', () => vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'));
+  command('dlsp.complete', async () => (await here.ready()) && vscode.commands.executeCommand('editor.action.inlineSuggest.trigger'));
   command('dlsp.cancel', () => ask('dlsp.cancel'));
   command('dlsp.toggle', () => ask('dlsp.toggle'));
   command('dlsp.toggleLanguage', (language?: string) => toggleLanguage(typeof language === 'string' ? language : undefined));

@@ -47,6 +47,14 @@ export async function fill(server: Server, wish: Wish, details: Details = {}): P
   if (!editor) {
     return undefined;
   }
+  const client = await server.ready();
+  if (!client) {
+    return undefined;
+  }
+  if (editorInUse() !== editor) {
+    void vscode.window.showWarningMessage('dlsp: Nothing was filled. Another editor came to the front while the server was started.');
+    return undefined;
+  }
   const ranges = selected(editor, wish);
   if (wish === 'refine' && details.noise === undefined) {
     const level = ranges?.length ? await pickNoise() : undefined;
@@ -54,10 +62,6 @@ export async function fill(server: Server, wish: Wish, details: Details = {}): P
       return undefined;
     }
     details = { ...details, ...level };
-  }
-  const client = await server.ready();
-  if (!client) {
-    return undefined;
   }
   const document = editor.document;
   const workDoneToken = `dlsp-vscode-${++tokens}`;

@@ -20,6 +20,7 @@ const STOP_MS = 3000;
 /** Generous, because the first start after an update compiles everything. */
 const START_MS = 90_000;
 const NOT_YET: ReadonlySet<Report['state']> = new Set(['starting', 'loading', 'downloading', 'error']);
+const ON_ITS_WAY: ReadonlySet<Life['at']> = new Set(['looking', 'starting', 'waiting']);
 const PYTHON_MS = 5000;
 const NEVER_OFFER = 'neverOfferToInstall';
 
@@ -69,11 +70,11 @@ export class Server implements vscode.Disposable {
     if (asked) {
       this.failures = 0;
     }
+    this.become({ at: 'looking' });
     await this.end();
     if (run !== this.run) {
       return;
     }
-    this.become({ at: 'looking' });
     const search = await find(this.surroundings());
     if (run !== this.run) {
       return;
@@ -85,8 +86,11 @@ export class Server implements vscode.Disposable {
     await this.launch(search.found, run);
   }
 
-  /** The client, or none after the user was told how things are. */
+  /** The client, once there is one; none after the user was told why there is not. */
   async ready(): Promise<Client | undefined> {
+    if (ON_ITS_WAY.has(this.life.at)) {
+      await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'dlsp starts' }, () => this.settled());
+    }
     if (!this.client) {
       const problem = 'problem' in this.life ? this.life.problem : 'The server is still being started.';
       const menu = 'Show Menu';
@@ -97,6 +101,16 @@ export class Server implements vscode.Disposable {
       });
     }
     return this.client;
+  }
+
+  /** Until the server runs or is known not to, or has taken too long. */
+  private async settled(): Promise<void> {
+    let watch: vscode.Disposable | undefined;
+    const change = new Promise<void>((resolve) => {
+      watch = this.onDidChange(() => ON_ITS_WAY.has(this.life.at) || resolve());
+    });
+    await inTime(change, START_MS, '').catch(() => {});
+    watch?.dispose();
   }
 
   /** Ask the user what to do about a missing server, and start what there is afterwards. */

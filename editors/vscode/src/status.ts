@@ -93,9 +93,8 @@ interface Models {
 
 /** Ask for a model among those on the disk, or for the folder of one, and write the setting. */
 export async function pickModel(server: Server): Promise<void> {
-  const program = server.command;
+  const program = server.command ?? ((await server.ready()) && server.command);
   if (!program) {
-    await server.ready();
     return;
   }
   const current = server.report?.model ?? '';
@@ -137,9 +136,8 @@ export async function pickModel(server: Server): Promise<void> {
 
 /** Run the doctor, and show what it says. */
 export async function doctor(server: Server): Promise<void> {
-  const program = server.command;
+  const program = server.command ?? ((await server.ready()) && server.command);
   if (!program) {
-    await server.ready();
     return;
   }
   server.said.clear();
