@@ -21,6 +21,7 @@ from dlsp.holes.stubs import is_stub
 from dlsp.infilling.refit import Candidate, refit, without_end
 from dlsp.infilling.surroundings import Surroundings
 from dlsp.infilling.task import Task, reason_of, sentence
+from dlsp.postprocess.brackets import closing
 from dlsp.postprocess.draft import first_pieces
 from dlsp.session import Session
 from engine.api import Decoding, InfillRequest, InfillResult
@@ -216,7 +217,8 @@ class Work:
         if number in self._unreadable:
             return
         if self._task.kind == "repair":
-            # Of many texts that are right, the one that changes the least is the repair.
+            # Of many texts that are right, the one that changes the least is the repair, and often that is a bracket that nobody closed.
+            self._candidates[number] += _closed(self._openings[number].draft)
             await self._ask({number: self._opened_wide(number)}, Decoding(alternatives=SEEDS), 0.5 / open_holes)
             if self._choose(number):
                 return
@@ -393,6 +395,16 @@ class Work:
         if self._task.stretch != 1:
             return "stretch"
         return "unchanged" if self._task.anew and all(text == opening.draft for opening, text in texts) else "syntax"
+
+
+def _closed(text: str) -> Iterator[Candidate]:
+    """The text with what it leaves open closed at the end of one of its lines, or before the mark that ends the line."""
+    rows = text.split("\n")
+    for row, line in enumerate(rows):
+        written = line.rstrip()
+        mark = written[-1:] if written.endswith((":", ",", ";")) else ""
+        if closers := closing("\n".join([*rows[:row], written])):
+            yield Candidate(text="\n".join([*rows[:row], written.removesuffix(mark) + closers + mark, *rows[row + 1 :]]), confidence=0.0)
 
 
 def _likeness(old: str, new: str) -> float:

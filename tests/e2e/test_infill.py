@@ -111,6 +111,18 @@ async def test_repairing_takes_the_text_that_changes_the_least() -> None:
         assert client.editor.text == CODE
 
 
+@pytest.mark.parametrize(
+    ("broken", "repaired"),
+    [("x = f(a, g(b)\n", "x = f(a, g(b))\n"), ("if f(a, [b:\n    pass\n", "if f(a, [b]):\n    pass\n")],
+)
+async def test_a_bracket_that_nobody_closed_is_closed_whatever_else_the_model_would_write(broken: str, repaired: str) -> None:
+    async with filling_client("while True:" if ":" in broken else "y = 1", broken) as client:
+        at = {"line": 0, "character": 5}
+        result = await client.run_command("dlsp.repair", ranges=[{"start": at, "end": at}])
+        assert result["applied"], result
+        assert client.editor.text == repaired
+
+
 @pytest.mark.parametrize("text", ["\n\n", "total = 1\n"])
 async def test_there_may_be_nothing_to_repair(text: str) -> None:
     async with filling_client("x", text) as client:
