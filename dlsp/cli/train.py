@@ -86,7 +86,9 @@ def run(
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="No: rehearsals start at once, steps are slow.")] = True,
     verify_share: Annotated[float, typer.Option(min=0, max=1, help="Share of canvases that are read causally; 0: the preset's.")] = 0.0,
     rate: Annotated[float, typer.Option(min=0, help="Multiplies the learning rates; with --start take less than 1.")] = 1.0,
-    start: Annotated[Path | None, typer.Option(help="State of another run whose weights a new run begins with.")] = None,
+    start: Annotated[
+        list[Path] | None, typer.Option(help="State of another run whose weights a new run begins with. Repeatable: their mean.")
+    ] = None,
 ) -> None:
     """Train, or go on with a run that was cut off: give the same command again.
 
@@ -121,7 +123,7 @@ def run(
     cutter = Cutter(work / "corpus" / "train.jsonl", text, config.document_id, config.window, config.holes, weighted=config.package_weights)
     trainer = Trainer(config, cutter, work / name)
     if start and not trainer.step:
-        trainer.start_from(start)
+        trainer.start_from(*start)
     typer.echo(f"step {trainer.step}, {trainer.progress:.0%} done; the log is {work / name / 'log.jsonl'}")
     with interruptible(signal.SIGINT, signal.SIGTERM) as stopped:
         trainer.run(stopped=stopped)

@@ -8,26 +8,25 @@ from pathlib import Path
 
 import msgspec
 import torch
-from torch import Tensor
 
 from engine.api import Schedule
-from engine.errors import ConfigError
 from engine.models.checkpoint import save
 from engine.models.families import FAMILIES, InfillDefaults, own_config_json
 from engine.models.transformer import Transformer
 from engine.train.bpe import DOCUMENT, END, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, MASK, PAD
-from engine.train.trainer import TrainConfig
+from engine.train.trainer import TrainConfig, mean_weights
 
 
 def export(states: Sequence[Path], tokenizer_path: Path, destination: Path, name: str, infill: InfillDefaults | None = None) -> None:
     """Write the network of a training state, averaged weights where the run kept any, to `destination` in bfloat16.
 
-    Of several states, runs of one network that began with each other's weights, the mean is written (model soups, arXiv 2203.05482),
-    with the last one's configuration. Raises ConfigError where their networks have different shapes.
+    Of several states the mean is written (see `mean_weights`), with the last one's configuration. Raises ConfigError where their
+    networks have different shapes.
     """
-    config, network = _network(states[-1])
-    for parameter, mean in zip(network.parameters(), _means(states, config), strict=True):
-        parameter.data.copy_(mean)
+    last = torch.load(states[-1], weights_only=True, map_location="cpu")
+    config = msgspec.json.decode(last["config"], type=TrainConfig)
+    network = Transformer(config.model)
+    network.load_state_dict(mean_weights(states, config.model))
     tokens = {"mask": MASK, "end": END, "pad": PAD, "document": DOCUMENT}
     # The split layout counts each side of its own hole; in the others one row holds both sides, the canvas and the marks.
     side = config.window if config.layout == "split" else (config.window - config.canvas - 4) // 2
@@ -42,23 +41,3 @@ def export(states: Sequence[Path], tokenizer_path: Path, destination: Path, name
     save(network, own_config_json(config.model, tokens, defaults, name), FAMILIES[0], destination, dtype=torch.bfloat16)
     if tokenizer_path.resolve() != (destination / "tokenizer.json").resolve():
         shutil.copyfile(tokenizer_path, destination / "tokenizer.json")
-
-
-def _network(state_path: Path) -> tuple[TrainConfig, Transformer]:
-    state = torch.load(state_path, weights_only=True, map_location="cpu")
-    config = msgspec.json.decode(state["config"], type=TrainConfig)
-    network = Transformer(config.model)
-    network.load_state_dict(state["model"])
-    network.load_state_dict(state.get("average") or {}, strict=False)
-    return config, network
-
-
-def _means(states: Sequence[Path], config: TrainConfig) -> list[Tensor]:
-    sums: list[Tensor] = []
-    for path in states:
-        theirs, network = _network(path)
-        if theirs.model != config.model:
-            raise ConfigError(f"The network of {path} has another shape than that of {states[-1]}.", "Take runs of one preset.")
-        weights = [parameter.data for parameter in network.parameters()]
-        sums = [total + each for total, each in zip(sums, weights, strict=True)] if sums else weights
-    return [total / len(states) for total in sums]

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -77,6 +77,21 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     package_weights: bool = True
     workers: int = 0
     ema: float = 0.0
+
+
+def mean_weights(states: Sequence[Path], model: ModelConfig) -> dict[str, Tensor]:
+    """The mean of the weights in training states, averaged ones where a run kept any (model soups, arXiv 2203.05482).
+
+    It is of use for runs that began with each other's weights. Raises ConfigError where a network is not `model`.
+    """
+    sums: dict[str, Tensor] = {}
+    for path in states:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if msgspec.json.decode(state["config"], type=TrainConfig).model != model:
+            raise ConfigError(f"The network of {path} has another shape.", "Take runs of the same preset and tokenizer.")
+        weights = state["model"] | (state.get("average") or {})
+        sums = {name: weight + sums[name] if sums else weight for name, weight in weights.items()}
+    return {name: total / len(states) for name, total in sums.items()}
 
 
 def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -> PackedBatch:
@@ -237,17 +252,9 @@ class Trainer:
             self.average[name] = tensor.to(self.config.device)
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def start_from(self, state_path: Path) -> None:
-        """Begin with the weights of another run (averaged ones, where it kept any); optimizers, step and schedule are new.
-
-        Raises ConfigError where that run's network or tokens have other shapes than this one's.
-        """
-        state = torch.load(state_path, weights_only=True, map_location=self.config.device)
-        theirs = msgspec.json.decode(state["config"], type=TrainConfig)
-        if theirs.model != self.config.model:
-            raise ConfigError(f"The network of {state_path} has another shape than this run's.", "Start from a run of the same preset.")
-        self.model.load_state_dict(state["model"])
-        self.model.load_state_dict(state.get("average") or {}, strict=False)
+    def start_from(self, *states: Path) -> None:
+        """Begin with the mean of the weights of other runs; optimizers, step and schedule are new. Raises ConfigError as `mean_weights`."""
+        self.model.load_state_dict(mean_weights(states, self.config.model))
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()} if self.config.ema else {}
 
     def save(self) -> None:

@@ -54,7 +54,7 @@ def test_a_device_that_is_not_there_is_said_before_the_corpus_is_read(tmp_path: 
     assert "cuda cannot be used" in str(result.exception)
 
 
-def test_the_mean_of_runs_is_exported(tmp_path: Path) -> None:
+def test_the_mean_of_runs_is_exported_and_begun_with(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     row = {"package": "a", "split": "train", "path": "a.py", "text": SAMPLE * 30}
     (tmp_path / "corpus" / "train.jsonl").write_text((json.dumps(row) + "\n") * 6)
@@ -68,12 +68,17 @@ def test_the_mean_of_runs_is_exported(tmp_path: Path) -> None:
     call("tokenizer", "--vocabulary", "350")
     call("run", "--preset", "smoke", "--steps", "2", "--name", "one")
     call("run", "--preset", "smoke", "--steps", "2", "--name", "two", "--seed", "9", "--start", str(tmp_path / "one" / "state.pt"))
-    for out, names in {"one": ["one"], "two": ["two"], "mean": ["one", "two"]}.items():
+    both = [part for name in ("one", "two") for part in ("--start", str(tmp_path / name / "state.pt"))]
+    call("run", "--preset", "smoke", "--steps", "2", "--name", "three", "--rate", "1e-9", *both)
+    for out, names in {"three": ["three"], "one": ["one"], "two": ["two"], "mean": ["one", "two"]}.items():
         call("export", "--out", str(tmp_path / f"m-{out}"), *(part for name in names for part in ("--name", name)))
-    one, two, mean = (load_file(tmp_path / f"m-{name}" / "model-00001-of-00001.safetensors") for name in ("one", "two", "mean"))
+    one, two, three, mean = (
+        load_file(tmp_path / f"m-{name}" / "model-00001-of-00001.safetensors") for name in ("one", "two", "three", "mean")
+    )
     assert any(not torch.equal(one[key], two[key]) for key in one)
     for key in one:
         torch.testing.assert_close(mean[key].float(), (one[key].float() + two[key].float()) / 2, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(three[key], mean[key], rtol=1e-2, atol=1e-3)
     result = runner.invoke(
         train_app,
         ["run", "--work", str(tmp_path), "--preset", "compare", "--steps", "1", "--batch", "1", "--name", "other", "--no-compile"],
