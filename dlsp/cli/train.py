@@ -85,6 +85,9 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="0: the preset's.")] = 0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="No: rehearsals start at once, steps are slow.")] = True,
     verify_share: Annotated[float, typer.Option(min=0, max=1, help="Share of canvases that are read causally; 0: the preset's.")] = 0.0,
+    complementary: Annotated[
+        bool, typer.Option("--complementary", help="What one canvas of a hole hides at random, the next one shows.")
+    ] = False,
     rate: Annotated[float, typer.Option(min=0, help="Multiplies the learning rates; with --start take less than 1.")] = 1.0,
     start: Annotated[
         list[Path] | None, typer.Option(help="State of another run whose weights a new run begins with. Repeatable: their mean.")
@@ -113,6 +116,7 @@ def run(
         "verify_share": verify_share,
         "device": device,
         "seed": seed,
+        "complementary": complementary,
     }
     changes: dict[str, object] = {name: value for name, value in given.items() if value} | {"layout": layout}
     if not compiled:

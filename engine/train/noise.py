@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CanvasExample:
-    """One canvas of C slots: `inputs`, `targets`, loss `weights`, and whether it is read causally (`verify`)."""
+    """One canvas of C slots: `inputs`, `targets`, loss `weights`, whether it is read causally (`verify`), and whether its masks lie
+    anywhere (`scattered`)."""
 
     inputs: list[int]
     targets: list[int]
     weights: list[float]
     verify: bool
+    scattered: bool = False
 
 
 def corrupt(hole: list[int], canvas: int, mask_id: int, end_id: int, rng: random.Random, verify_share: float = 0.3) -> CanvasExample:
@@ -46,9 +48,20 @@ def corrupt(hole: list[int], canvas: int, mask_id: int, end_id: int, rng: random
         masked = [rng.random() < share for _ in range(canvas)]
     if not any(masked):
         masked[rng.randint(0, min(end, canvas - 1))] = True
+    return _masked(masked, targets, mask_id, scattered=0.55 <= kind < 0.8)
+
+
+def complement(example: CanvasExample, mask_id: int) -> CanvasExample:
+    """The canvas that shows what a masked one hides and hides what it shows, so that both together predict every token of the hole
+    once (coupled sampling: DiffuCoder, arXiv 2506.20639)."""
+    masked = [weight == 0 for weight in example.weights]
+    return _masked(masked if any(masked) else [True] * len(masked), example.targets, mask_id, scattered=False)
+
+
+def _masked(masked: list[bool], targets: list[int], mask_id: int, *, scattered: bool) -> CanvasExample:
     inputs = [mask_id if hidden else token for hidden, token in zip(masked, targets, strict=True)]
     weights, rank = [], 0
     for hidden in masked:
         weights.append(max(0.85**rank, 0.15) if hidden else 0.0)
         rank += hidden
-    return CanvasExample(inputs, targets, weights, False)
+    return CanvasExample(inputs, targets, weights, False, scattered)

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +29,7 @@ from engine.models.config import ModelConfig
 from engine.models.transformer import Transformer
 from engine.train.cuts import Cutter, Window
 from engine.train.loss import packed_loss
-from engine.train.noise import corrupt
+from engine.train.noise import CanvasExample, complement, corrupt
 from engine.train.packed import PackedBatch
 from engine.train.rows import RowBatch, RowPlan, make_rows, row_loss
 
@@ -46,10 +45,10 @@ LOGGED_STEPS = 20
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One run. It ends after `steps` steps or `minutes` minutes of training, whichever comes first; the rate follows the nearer end.
 
-    `verify_share` of the canvases are read causally (see `noise.py`). `package_weights` draws packages as often as the corpus list
-    says, which suits a run that sees a small part of it; a run of several passes would learn the small ones by heart. `workers`
-    processes draw batches ahead (0: a thread of this one does). `ema` > 0 keeps a moving average of the weights with this decay,
-    which is what is exported.
+    `verify_share` of the canvases are read causally, and `complementary` masks come in pairs (see `noise.py`). `package_weights` draws
+    packages as often as the corpus list says, which suits a run that sees a small part of it; a run of several passes would learn the
+    small ones by heart. `workers` processes draw batches ahead (0: a thread of this one does). `ema` > 0 keeps a moving average of the
+    weights with this decay, which is what is exported.
     """
 
     model: ModelConfig
@@ -75,6 +74,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     verify_share: float = 0.3
     package_weights: bool = True
+    complementary: bool = False
     workers: int = 0
     ema: float = 0.0
 
@@ -99,19 +99,23 @@ def make_batch(windows: list[Window], config: TrainConfig, rng: random.Random) -
     length = config.window
     canvas, target, weight, start, end, verify = [], [], [], [], [], []
     for window in windows:
-        examples = []
-        for (a, b), is_open in zip(window.holes, window.open_end, strict=True):
+        examples: list[CanvasExample] = []
+        holes = list(zip(window.holes, window.open_end, strict=True))
+        for number, ((a, b), is_open) in enumerate(holes):
+            if config.complementary and examples and examples[-1].scattered:
+                holes[number] = holes[number - 1]
+                examples.append(complement(examples[-1], config.mask_id))
+                continue
             middle = window.tokens[a : a + config.canvas] if is_open else window.tokens[a:b]
-            example = corrupt(middle, config.canvas, config.mask_id, config.end_id, rng, config.verify_share)
-            # Without a suffix the text runs on: a hole cut by the window's own end is not told to stop there.
-            known = length - a if is_open else config.canvas
-            examples.append(replace(example, weights=[w if slot < known else 0.0 for slot, w in enumerate(example.weights)]))
+            examples.append(corrupt(middle, config.canvas, config.mask_id, config.end_id, rng, config.verify_share))
+        # Without a suffix the text runs on: a hole cut by the window's own end is not told to stop there.
+        known = [length - a if is_open else config.canvas for (a, _), is_open in holes]
         canvas.append([t for e in examples for t in e.inputs])
         target.append([t for e in examples for t in e.targets])
-        weight.append([w for e in examples for w in e.weights])
+        weight.append([w if slot < k else 0.0 for e, k in zip(examples, known, strict=True) for slot, w in enumerate(e.weights)])
         verify.append([e.verify for e in examples])
-        start.append([a for a, _ in window.holes])
-        end.append([length if is_open else b for (_, b), is_open in zip(window.holes, window.open_end, strict=True)])
+        start.append([a for (a, _), _ in holes])
+        end.append([length if is_open else b for (_, b), is_open in holes])
     tokens = torch.tensor([w.tokens for w in windows])
     return PackedBatch(
         tokens,

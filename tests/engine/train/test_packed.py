@@ -19,7 +19,7 @@ from engine.train.cuts import Cutter
 from engine.train.export import export
 from engine.train.noise import corrupt
 from engine.train.packed import PackedBatch, packed_forward
-from engine.train.trainer import TrainConfig, Trainer, batches
+from engine.train.trainer import TrainConfig, Trainer, batches, make_batch
 from tiny_models import SAMPLE, tiny_config, tiny_network
 
 
@@ -119,6 +119,30 @@ def _config(tokenizer: Tokenizer, **changes: object) -> TrainConfig:
         "compile": False,
     }
     return TrainConfig(model=tiny_config(tokenizer), warmup_steps=2, **(facts | changes))
+
+
+def test_complementary_canvases_predict_every_token_of_their_hole_once(tokenizer: Tokenizer, corpus_file: Path) -> None:
+    config = TrainConfig(
+        model=tiny_config(tokenizer),
+        mask_id=3,
+        end_id=2,
+        document_id=1,
+        window=64,
+        holes=24,
+        canvas=8,
+        verify_share=0.0,
+        complementary=True,
+    )
+    windows = [Cutter(corpus_file, tokenizer, 1, 64, 24).draw(random.Random(seed)) for seed in range(8)]
+    batch = make_batch(windows, config, random.Random(5))
+    hidden = (batch.weight_BR > 0).view(8, 24, 8)
+    pairs = 0
+    for window in range(8):
+        for hole in range(23):
+            if bool((hidden[window, hole] ^ hidden[window, hole + 1]).all()):
+                pairs += 1
+                assert batch.start_BN[window, hole] == batch.start_BN[window, hole + 1]
+    assert pairs > 20, "a quarter of the canvases, each followed by its complement"
 
 
 def test_windows_hold_real_text_and_sensible_holes(corpus_file: Path, tokenizer: Tokenizer) -> None:
