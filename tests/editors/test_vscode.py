@@ -86,8 +86,6 @@ ITS_OWN = re.compile(
             r"Timed out waiting for authentication provider 'github' to register",
             # What it looks for and this build of it does not have.
             r"Failed to load resource: the server responded with a status of 404 .*/(stable|vscode-remote-resource|node_modules)",
-            # What was being written to the server at the moment in which the test before killed it.
-            r"Error: write EPIPE ",
             # On a busy machine it has little patience with the host of all extensions when a file is saved.
             r"Aborted onWillSaveTextDocument-event after \d+ms",
         )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,26 @@ FILES = {
     "early.py": PLAIN,
     "action.py": PLAIN.replace("old_text", "value"),
     "switch.py": PLAIN,
+    "deaf.py": PLAIN,
 }
+DEAF = """
+import json, os, pathlib, sys, time
+
+while True:
+    size = 0
+    while header := sys.stdin.buffer.readline().strip():
+        size = int(header.partition(b":")[2]) if header.lower().startswith(b"content-length") else size
+    message = json.loads(sys.stdin.buffer.read(size))
+    if message["method"] == "initialize":
+        capabilities = {"textDocumentSync": 2, "inlineCompletionProvider": {}, "codeActionProvider": True}
+        answer = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"capabilities": capabilities}})
+        print(f"Content-Length: {len(answer)}\\r\\n\\r\\n{answer}", end="", flush=True)
+    elif message["method"] == "textDocument/inlineCompletion":
+        pathlib.Path(sys.argv[1]).touch()
+        os.close(0)
+        time.sleep(3600)
+"""
+"""Hears nothing more from the first request for ghost text on, and does not end either."""
 TALKATIVE = {"dlsp.minConfidence": 0, "dlsp.minCharacters": 1, "dlsp.deadlineMs": 60_000, "dlsp.infillDeadlineMs": 300_000}
 
 
@@ -58,13 +79,14 @@ class Scripted:
         self.window.command("dlsp: Restart the Server")
         self.window.until(lambda seen: seen["status"].startswith("dlsp scripted") and not before & set(self.pids()), "other server")
 
-    def pids(self) -> list[int]:
+    def pids(self, program: Path = SCRIPTED) -> list[int]:
+        """The processes that run it in this editor."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes().split(b"\0")
                 home = f"HOME={self.server.env['HOME']}".encode()
-                if str(SCRIPTED).encode() in command and home in (folder / "environ").read_bytes().split(b"\0"):
+                if str(program).encode() in command and home in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
         return sorted(found)
 
@@ -173,6 +195,24 @@ def test_a_restart_in_the_middle_is_said_and_leaves_one_server(running: Scripted
         window.command("dlsp: Restart the Server")
         window.until(lambda seen: not seen["quickInput"], "closed command palette")
     window.until(lambda seen: seen["status"].startswith("dlsp scripted") and len(running.pids()) == 1, "one server")
+
+
+@pytest.mark.parametrize(("text", "pause_s"), [("q = 1; " * 3, 0.0), ("q", 0.5)], ids=["writing", "waiting"])
+def test_a_server_that_hears_nothing_any_more_is_replaced_without_noise(running: Scripted, text: str, pause_s: float) -> None:
+    window, folder = running.window, running.folder.parent
+    script, now, program = folder / "deaf.py", folder / f"deaf-after-{pause_s}", folder / f"deaf-{pause_s}"
+    script.write_text(DEAF)
+    program.write_text(f"#!/bin/sh\n[ -e {now} ] && exec {running.program}\nexec {sys.executable} {script} {now}\n")
+    program.chmod(0o755)
+    running.start(program)
+    window.until(lambda _: not running.pids(), "end of the other server")
+    window.open_file("deaf.py")
+    window.press("Control+Home", "ArrowDown", "End", "Enter")
+    # Who writes makes changes that cannot be told; who waits has the editor ask for actions in vain.
+    window.until(lambda _: (window.type(text), time.sleep(pause_s), now.exists())[2], "deaf server")
+    window.until(lambda _: running.pids() and not running.pids(script), "another server instead of it")
+    window.until(lambda seen: seen["status"].startswith("dlsp scripted"), "running server")
+    assert [line for line in window.do("complaints") if re.search(r"EPIPE|destroyed|closed|disposed|unknown error", line)] == []
 
 
 def test_a_wish_that_comes_before_the_server_runs_is_granted_when_it_does(running: Scripted) -> None:

@@ -8,10 +8,13 @@ import { createInterface } from 'node:readline';
 import * as vscode from 'vscode';
 import {
   CloseAction,
+  ConnectionError,
   ErrorAction,
+  ErrorCodes,
   InlineCompletionRequest,
   InlineCompletionTriggerKind,
   LanguageClient,
+  ResponseError,
   RevealOutputChannelOn,
   type DynamicFeature,
   type LanguageClientOptions,
@@ -58,6 +61,12 @@ class Client extends LanguageClient {
   /** What is wrong with the connection is told in one place, which is not the library; it only goes to the log. */
   override error(message: string, data?: unknown): void {
     super.error(message, data, false);
+  }
+
+  /** A program that went before it could be asked is told of elsewhere, like one that went before it answered. */
+  override handleFailedRequest<T>(...[type, token, error, otherwise, ...rest]: Parameters<LanguageClient['handleFailedRequest']>): T {
+    const unsent = error instanceof ConnectionError || (error instanceof ResponseError && error.code === ErrorCodes.MessageWriteError);
+    return unsent ? (otherwise as T) : (super.handleFailedRequest(type, token, error, otherwise, ...rest) as T);
   }
 
   protected override async createMessageTransports(encoding: string): Promise<MessageTransports> {
@@ -112,6 +121,13 @@ export function makeClient(command: string, log: vscode.LogOutputChannel, ended:
       },
     },
     middleware: {
+      sendNotification: async (type, next, params) => {
+        try {
+          await next(type, params);
+        } catch {
+          // The program is gone, which the handler above hears. Nobody in the library takes care of such an error.
+        }
+      },
       workspace: {
         configuration: (params, token, next) => {
           if (params.items.every((item) => item.section === SECTION)) {
