@@ -128,7 +128,7 @@ def of_errors(snapshot: Snapshot, span: Span) -> tuple[Opening, ...]:
     lines = Span(Point(start.line, 0), Point(end.line, len(snapshot.line(end.line))))
     found = []
     selected = (Span(start, end),) if start < end else ()
-    for wrong in syntax.error_spans(snapshot, lines) or selected:
+    for wrong in syntax.error_spans(snapshot, lines) or selected or _python_lines(snapshot, lines):
         rows = _trimmed(snapshot, _lines_of_error(snapshot, wrong, lines))
         around = syntax.statement_around(snapshot, rows) or rows
         whole = _trimmed(snapshot, Span(min(around.start, rows.start), max(around.end, rows.end)))
@@ -228,6 +228,12 @@ def _lines_of_error(snapshot: Snapshot, wrong: Span, asked: Span) -> Span:
         else:
             first, last = max(first, asked.start.line), min(last, asked.end.line)
     return Span(Point(first, 0), Point(last, len(snapshot.line(last))))
+
+
+def _python_lines(snapshot: Snapshot, lines: Span) -> tuple[Span, ...]:
+    """What the grammar takes for valid and Python itself does not, if it is in these lines."""
+    wrong = _python_line(snapshot) if snapshot.language == "python" else -1
+    return (Span(Point(wrong, 0), Point(wrong, 0)),) if lines.start.line <= wrong <= lines.end.line else ()
 
 
 def _python_line(snapshot: Snapshot) -> int:

@@ -33,6 +33,7 @@ _SENTENCES = {
     "cancelled": "Cancelled.",
     "superseded": "A newer command for this document took its place.",
     "syntax": "Every text the model had would have broken the syntax, so nothing was changed. Try again, or select less.",
+    "no_repair": "No text of the model repairs this and keeps the rest, so nothing was changed. Select what is wrong, or try again.",
     "holes_apart": "The text is longer than the model reads at a time. Select less.",
     "empty_output": "The model had nothing to put there. Try again, or select more.",
     "unchanged": "The model would leave the text as it is. Raise the noise level to get something else.",
@@ -45,7 +46,7 @@ _SENTENCES = {
     "loading": "The model is still loading. Run the command again in a moment.",
     "backend_error": "The model cannot be reached. Run `dlsp doctor`.",
 }
-_SAID_AS = {"all_locked": "no_hole", "unchanged": "empty_output", "stretch": "empty_output"}
+_SAID_AS = {"all_locked": "no_hole", "no_repair": "syntax", "unchanged": "empty_output", "stretch": "empty_output"}
 """Sentences that are more precise than their reason."""
 
 

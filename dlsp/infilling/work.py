@@ -46,6 +46,8 @@ _CHARACTERS_A_TOKEN = 3.5
 _TOKENS_OF_ONE_LINE = 40
 _TOKENS_AGAIN = 72
 """A body that went wrong at full length is tried shorter: several texts are asked for, and a model that runs on costs the most."""
+_LEAST_KEPT = 1 / 3
+"""A text that keeps less than this share of what stood there is no repair of it."""
 _NEUTRAL: tuple[str | None, ...] = (None, "x", "", "x;")
 """What may stand in all holes so that a document parses without their texts; None: what stands there now."""
 
@@ -78,6 +80,7 @@ class Work:
         self._candidates: list[list[Candidate]] = [[] for _ in openings]
         self._chosen: list[Candidate | None] = [None for _ in openings]
         self._neutral: list[str | None] | None = None
+        self._faults: int | None = None
         self._late = self._cut_short = self._failed = False
         self._unreadable: set[int] = set()
         self._known_to_fit: dict[tuple[int, str], bool] = {}
@@ -90,6 +93,7 @@ class Work:
         message = "Filling 1 hole." if count == 1 else f"Filling {count} holes."
         self._tell(0.05, message)
         self._neutral = self._neutral_texts()
+        self._faults = self._faults_at_most() if self._neutral is None else None
         numbers = range(count)
         # The other half of the time is for texts that do not fit.
         ticking = asyncio.create_task(self._tick(message))
@@ -218,7 +222,8 @@ class Work:
             return
         if self._task.kind == "repair":
             # Of many texts that are right, the one that changes the least is the repair, and often that is a bracket that nobody closed.
-            self._candidates[number] += _closed(self._openings[number].draft)
+            if syntax.error_spans(self._basis, self._openings[number].span):
+                self._candidates[number] += _closed(self._openings[number].draft)
             await self._ask({number: self._opened_wide(number)}, Decoding(alternatives=SEEDS), 0.5 / open_holes)
             if self._choose(number):
                 return
@@ -256,8 +261,11 @@ class Work:
             again = msgspec.structs.replace(again, max_tokens=min(opening.max_tokens, _TOKENS_AGAIN))
         # Where the time was too short for all holes at once, it is too short for many texts of one.
         yield _Step(again, Decoding() if self._cut_short and task.kind == "holes" else self._sampled(task.seed + 1))
+        if task.kind == "repair":
+            # What is cut off would be the user's own text.
+            return
         yield _Step(None)
-        if task.kind == "repair" or opening.locked:
+        if opening.locked:
             return
         short = msgspec.structs.replace(opening, max_lines=1, max_tokens=_TOKENS_OF_ONE_LINE)
         if opening.max_lines != 1:
@@ -316,6 +324,8 @@ class Work:
             return False
         if opening.stub and opening.max_lines != 1 and is_stub(text, of_function=opening.function):
             return False
+        if task.kind == "repair" and _kept(opening.draft, text) < _LEAST_KEPT:
+            return False
         if (task.stretch > 1 and len(text) <= len(opening.draft)) or (task.stretch < 1 and len(text) >= len(opening.draft)):
             return False
         if self._neutral is not None:
@@ -327,8 +337,10 @@ class Work:
         before, after = len(syntax.error_spans(self._basis, opening.span)), len(syntax.error_spans(snapshot, moved[number].span))
         if task.kind == "repair" and before:
             return after < before
+        if after > before or syntax.introduces_error(self._basis, opening.span, text):
+            return False
         # What a text merely leaves open counts as an error here: nobody types on.
-        return after <= before and syntax.introduces_error(self._basis, opening.span, text) is not True
+        return self._faults is None or (syntax.fault_count(self._basis.language, snapshot.text) or 0) <= self._faults
 
     def _neutral_texts(self) -> list[str | None] | None:
         """What may stand in the holes so that the document parses; None if nothing does, or it is too long to be parsed whole."""
@@ -342,6 +354,14 @@ class Work:
             if parsed:
                 return texts
         return None
+
+    def _faults_at_most(self) -> int | None:
+        """How many faults the document has, as it is or without the holes' texts; None where nobody can tell, or it is too long."""
+        if len(self._basis.lines) > _MOST_WHOLE_LINES:
+            return None
+        bare = rendered(self._basis, self._openings, ["x"] * len(self._openings))[0].text
+        counts = [syntax.fault_count(self._basis.language, text) for text in (self._basis.text, bare)]
+        return max((count for count in counts if count is not None), default=None)
 
     def _agree(self) -> None:
         """Texts that fit one by one must do so together; as long as they do not, the last one goes."""
@@ -386,6 +406,8 @@ class Work:
         texts = [(opening, each.text) for opening, found in zip(self._openings, self._candidates, strict=True) for each in found]
         if self._said_nothing in ("superseded", "cancelled", "deadline"):
             return self._said_nothing
+        if self._failed:
+            return "backend_error"
         if self._late or self._cut_short:
             return "deadline"
         if self._unreadable:
@@ -394,6 +416,8 @@ class Work:
             return self._said_nothing or "empty_output"
         if self._task.stretch != 1:
             return "stretch"
+        if self._task.kind == "repair":
+            return "no_repair"
         return "unchanged" if self._task.anew and all(text == opening.draft for opening, text in texts) else "syntax"
 
 
@@ -409,3 +433,10 @@ def _closed(text: str) -> Iterator[Candidate]:
 
 def _likeness(old: str, new: str) -> float:
     return difflib.SequenceMatcher(None, old, new, autojunk=False).ratio()
+
+
+def _kept(old: str, new: str) -> float:
+    """The share of a text's characters, white space aside, that a later text still has in their order."""
+    before, after = "".join(old.split()), "".join(new.split())
+    matching = difflib.SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in matching) / max(1, len(before))

@@ -4,7 +4,7 @@ Parses a window of lines while somebody types, because a parse holds up everythi
 """
 
 from dlsp.syntax.blocks import BlockFacts, block_at
-from dlsp.syntax.errors import error_spans, introduces_error, parses
+from dlsp.syntax.errors import error_spans, fault_count, introduces_error, parses
 from dlsp.syntax.grammars import prepare, supports
 from dlsp.syntax.words import Leaf, leaves, statement_around
 
@@ -13,6 +13,7 @@ __all__ = [
     "Leaf",
     "block_at",
     "error_spans",
+    "fault_count",
     "introduces_error",
     "leaves",
     "parses",

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from dlsp.documents import Change, Point, Span, opened
-from dlsp.holes.openings import Filled, Filling, of_markers, of_selection
+from dlsp.holes.openings import Filled, Filling, Opening, of_markers, of_selection, rendered
 from dlsp.infilling import Task, fill, sentence, settled, still_true
 from dlsp.infilling.last import LastFilling
 from dlsp.infilling.refit import refit, without_end
@@ -397,3 +397,81 @@ async def test_texts_that_were_cut_short_are_written_again_or_it_is_said(session
     filling = await fill(session, HOLES)
     assert [hole.text for hole in filling.holes] == ["x = a", "return a"]
     assert filling.message == sentence("hasty")
+
+
+CALL = "def f(first, second):\n    result = compute(\n        first,\n        second third,\n    )\n    return result\n"
+DIAGNOSED = "def f(a):\n    foo(a,\n        b)\n    return 1\n"
+
+
+async def repaired(session: Session, language: str, text: str, line: int, said: Any, columns: tuple[int, int] = (0, 0)) -> str:
+    """The document after a repair; the message where there was none."""
+    uri = f"{URI}.{language}"
+    session.open(uri, 1, language, text)
+    scripted(session, lambda request: fills(said) if isinstance(said, str) else said)
+    first, last = columns
+    filling = await fill(session, Task(uri=uri, kind="repair", spans=(Span(Point(line, first), Point(line, last)),)))
+    if not filling.holes:
+        return filling.message
+    return rendered(filling.basis, [Opening(span=hole.span) for hole in filling.holes], [hole.text for hole in filling.holes])[0].text
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "line", "columns"),
+    [
+        pytest.param("python", CALL, 3, (0, 0), id="call"),
+        pytest.param("python", "d = {\n    'a': [1, 2, 3},\n    'b': [4],\n}\n", 1, (0, 0), id="dict"),
+        pytest.param("javascript", "const o = {\n  a: 1,\n  b 2,\n  c: 3,\n};\n", 2, (0, 0), id="object"),
+        pytest.param("python", DIAGNOSED, 1, (4, 7), id="right already"),
+        pytest.param("csharp", "void M(int x) {\n    if (nobody > 0) {\n        Run(x);\n    }\n}\n", 1, (8, 14), id="no grammar"),
+        pytest.param("python", "x =\ny = 2\n", 0, (0, 0), id="next line"),
+    ],
+)
+@pytest.mark.parametrize("said", ["", "a = ((", "x = 3"])
+async def test_a_repair_never_costs_what_was_right(
+    session: Session, language: str, text: str, line: int, columns: tuple[int, int], said: str
+) -> None:
+    after = await repaired(session, language, text, line, said, columns)
+    if text.startswith("x =") and said == "x = 3":
+        assert after == "x = 3\ny = 2\n"
+    else:
+        assert after in (sentence("no_repair"), sentence("empty_output"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "gives"),
+    [
+        ('print "hello"\n', 'print("hello")', 'print("hello")\n'),
+        ("f(a=1, 2)\n", "f(2, a=1)", "f(2, a=1)\n"),
+    ],
+)
+async def test_what_only_python_itself_finds_wrong_is_repaired_as_well(session: Session, text: str, said: str, gives: str) -> None:
+    assert await repaired(session, "python", text, 0, said) == gives
+
+
+async def test_a_model_that_goes_away_during_a_repair_is_not_a_matter_of_syntax(session: Session) -> None:
+    answers: list[Any] = [fills("x = = 3"), RequestError("Gone.")]
+    session.open(URI, 1, "python", "x = = 2\n")
+    scripted(session, lambda request: answers.pop(0))
+    filling = await fill(session, Task(uri=URI, kind="repair", spans=(Span(Point(0, 0), Point(0, 0)),)))
+    assert (filling.holes, filling.reason) == ((), "backend_error")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "span", "said"),
+    [
+        ("javascript", "function a() {\n  first(1);\n  return 3;\n}\n\nlet z = = 3;\n", ((1, 2), (1, 11)), "if (x) {"),
+        ("go", "package a\n\nfunc f() int {\n\tfirst(1)\n\treturn 3\n}\n\nvar z = = 3\n", ((3, 1), (3, 9)), "for {"),
+        ("python", "def a():\n    first(1)\n    return 3\n\n\nz = = 3\n", ((1, 4), (1, 12)), "if x:"),
+    ],
+)
+@pytest.mark.parametrize("broken", [False, True])
+async def test_nothing_is_left_open_whether_or_not_something_else_is_wrong(
+    session: Session, language: str, text: str, span: tuple[tuple[int, int], tuple[int, int]], said: str, broken: bool
+) -> None:
+    uri = f"{URI}.{language}"
+    session.open(uri, 1, language, text if broken else text.replace("= =", "="))
+    scripted(session, lambda request: fills(said))
+    task = Task(uri=uri, spans=(Span(Point(*span[0]), Point(*span[1])),))
+    assert (await fill(session, task)).reason == "syntax"
+    scripted(session, lambda request: fills("other(2)"))
+    assert [hole.text for hole in (await fill(session, task)).holes] == ["other(2)"]
