@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
-from pygls.exceptions import JsonRpcException
 
 from dlsp.context.exclude import path_of
 from dlsp.documents import Encoding
@@ -32,6 +33,7 @@ def register(server: Server, session: Session) -> None:
     """Take settings and folders from the client, at its start and whenever they change."""
     named: set[str] = set()
     early: list[str] = []
+    pulls = _Pulls(server, session, named)
 
     @server.feature(types.INITIALIZE)
     async def initialize(params: types.InitializeParams) -> None:
@@ -43,7 +45,7 @@ def register(server: Server, session: Session) -> None:
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
         if get_capability(server.client_capabilities, "workspace.configuration"):
-            await pull(server, session, named)
+            await pulls.pull()
         else:
             _tell(server, session, session.configure(params.settings), named)
 
@@ -60,22 +62,40 @@ def register(server: Server, session: Session) -> None:
         watched_files.subscribe(server, session)
         _tell(server, session, early, named)
         # The model named in the editor's settings is the one to load, not the default first and that one after.
-        await pull(server, session, named)
+        await pulls.pull()
         session.start()
 
 
-async def pull(server: Server, session: Session, named: set[str]) -> None:
-    """Ask the client for our section, if it can be asked. Silence means that nothing changes."""
-    if not get_capability(server.client_capabilities, "workspace.configuration"):
-        return
-    item = types.ConfigurationItem(section=SECTION)
-    try:
-        async with asyncio.timeout(_PULL_SECONDS):
-            sections = await server.workspace_configuration_async(types.ConfigurationParams(items=[item]))
-    except (TimeoutError, JsonRpcException):
-        log.warning("The client did not tell its configuration.")
-        return
-    _tell(server, session, session.configure(sections[0] if sections else None), named)
+class _Pulls:
+    """The questions for our section that the client was asked, and the newest of its answers, however late."""
+
+    def __init__(self, server: Server, session: Session, named: set[str]) -> None:
+        self._server, self._session, self._named = server, session, named
+        self._asked = self._taken = 0
+
+    async def pull(self) -> None:
+        """Ask the client, if it can be asked, and wait a little. Silence means that nothing changes for now."""
+        if not get_capability(self._server.client_capabilities, "workspace.configuration"):
+            return
+        self._asked = number = self._asked + 1
+        params = types.ConfigurationParams(items=[types.ConfigurationItem(section=SECTION)])
+        answer = asyncio.wrap_future(self._server.workspace_configuration(params))
+        done, _ = await asyncio.wait({answer}, timeout=_PULL_SECONDS)
+        if done:
+            self._take(number, answer)
+        else:
+            log.warning("The client has not told its configuration yet.")
+            answer.add_done_callback(partial(self._take, number))
+
+    def _take(self, number: int, answer: asyncio.Future[Sequence[Any]]) -> None:
+        if number < self._taken or answer.cancelled():
+            return
+        if error := answer.exception():
+            log.warning("The client did not tell its configuration: %s", type(error).__name__)
+            return
+        self._taken = number
+        sections = answer.result()
+        _tell(self._server, self._session, self._session.configure(sections[0] if sections else None), self._named)
 
 
 def _tell(server: Server, session: Session, problems: Iterable[str], named: set[str]) -> None:

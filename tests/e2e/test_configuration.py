@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from dlsp.features import configuration
 from dlsp.session import Session
 from dlsp.settings import Settings
 from engine.api import Status
@@ -68,6 +72,30 @@ async def test_a_client_that_will_not_tell_its_settings() -> None:
         client.open("some_name = ")
         await client.ready()
         assert await client.texts(0, 12) == ["1"]
+
+
+async def test_settings_that_are_told_late_count_and_the_newest_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "_PULL_SECONDS", 0.05)
+    async with memory_client() as client:
+        client.leave = {"workspace/configuration"}
+        await client.initialize(capabilities=PULLS)
+        await client.ready()
+        for _ in range(2):
+            client.notify("workspace/didChangeConfiguration", {"settings": None})
+
+        def asked() -> list[int]:
+            return [message["id"] for message in client.messages if message.get("method") == "workspace/configuration"]
+
+        first, second, _ = await client.until(lambda: len(asked()) == 3 and asked(), "three questions")
+        await client.ask("dlsp/status")
+        assert client.session.settings.enabled
+        client.send({"jsonrpc": "2.0", "id": second, "result": [{"enabled": False, "exclude": ["*.py"]}]})
+        await client.until(lambda: not client.session.settings.enabled, "the setting")
+        assert client.session.settings.exclude == ("*.py",)
+        client.send({"jsonrpc": "2.0", "id": first, "result": [{"enabled": True}]})
+        await client.ask("dlsp/status")
+        await asyncio.sleep(0.1)
+        assert not client.session.settings.enabled, "an older answer that came later"
 
 
 async def test_another_model_means_another_backend_and_forgets_suggestions() -> None:

@@ -23,7 +23,8 @@ CAPABILITIES: dict[str, Any] = {
 
 
 class MemoryClient:
-    """Every message from the server is kept in order in `messages`. Awaiting `ask` gives the result, or raises on an error."""
+    """Every message from the server is kept in order in `messages`; requests in `leave` are not answered, those in `refuse` with an
+    error. Awaiting `ask` gives the result, or raises on an error."""
 
     def __init__(self, session: Session, backend: ScriptedBackend) -> None:
         self.session = session
@@ -33,6 +34,7 @@ class MemoryClient:
         self.sent = 0
         self.configuration: Any = None
         self.refuse: set[str] = set()
+        self.leave: set[str] = set()
         self.server = build_server(session)
         self._reader = asyncio.StreamReader()
         self._buffer = b""
@@ -59,6 +61,9 @@ class MemoryClient:
     def _take(self, message: dict[str, Any]) -> None:
         self.messages.append(message)
         if "method" in message and "id" in message:
+            if message["method"] in self.leave:
+                self._changed.set()
+                return
             result = [self.configuration for _ in message["params"]["items"]] if message["method"] == "workspace/configuration" else None
             answer = {"error": {"code": -32601, "message": "no"}} if message["method"] in self.refuse else {"result": result}
             self.send({"jsonrpc": "2.0", "id": message["id"], **answer})
