@@ -150,6 +150,16 @@ def test_a_server_that_crashes_at_the_start_is_given_up_with_its_own_last_words(
     window.until(lambda seen: seen["status"].startswith("dlsp scripted"), "running server")
 
 
+def test_the_folder_of_the_program_will_do(running: Scripted) -> None:
+    (before,) = running.pids()
+    folder = running.folder.parent / "bin"
+    folder.mkdir()
+    (folder / "dlsp").symlink_to(running.program)
+    running.start(folder)
+    running.window.until(lambda _: (now := running.pids()) and before not in now, "another server")
+    running.window.until(lambda seen: seen["status"].startswith("dlsp scripted"), "running server")
+
+
 @pytest.mark.parametrize("name", ["windows.py", "astral.py", "tabs.py"])
 def test_the_rest_of_the_file_stays_as_it_was(running: Scripted, name: str) -> None:
     window = running.window

@@ -67,7 +67,8 @@ export async function fill(server: Server, wish: Wish, details: Details = {}): P
   const workDoneToken = `dlsp-vscode-${++tokens}`;
   const argument = { uri: client.code2ProtocolConverter.asUri(document.uri), version: document.version, ...indentation(document), ...details, ...(ranges ? { ranges: ranges.map((range) => client.code2ProtocolConverter.asRange(range)) } : {}) };
   const progress = new Progress(`dlsp: ${TITLES[wish]}`, () => {
-    void client.sendNotification('window/workDoneProgress/cancel', { token: workDoneToken });
+    // A client that is just being stopped takes nothing more, and the work ends with it.
+    client.sendNotification('window/workDoneProgress/cancel', { token: workDoneToken }).catch(() => {});
   });
   const listening = client.onProgress(WorkDoneProgress.type, workDoneToken, (value) => {
     if (value.kind !== 'end') {

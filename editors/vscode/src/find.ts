@@ -36,7 +36,7 @@ export interface Search {
 export async function find(around: Surroundings): Promise<Search> {
   if (around.serverPath) {
     const named = expanded(around.serverPath, around);
-    for (const candidate of [named, ...inEnvironment(named, around.windows)]) {
+    for (const candidate of [named, ...inEnvironment(named, around.windows), path.join(named, program(around.windows))]) {
       if (path.isAbsolute(candidate) && (await usable(candidate, around))) {
         return { found: { command: candidate, where: 'the setting `dlsp.serverPath`' }, looked: [] };
       }

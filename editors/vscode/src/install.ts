@@ -35,17 +35,18 @@ export async function install(ownEnvironment: string, log: vscode.LogOutputChann
     case 'choose':
       return choosePath();
     case 'install':
-      return installFromSource(ownEnvironment, log);
+      return (await installFromSource(ownEnvironment, log)) && (await willBeFound());
     default:
       return false;
   }
 }
 
 async function choosePath(): Promise<boolean> {
+  // A dialog that may choose both chooses folders only, except on macOS, so it asks for the folder everywhere.
   const chosen = await vscode.window.showOpenDialog({
-    title: 'The program dlsp, or the folder of the Python environment it is in',
+    title: 'The folder in which dlsp is, or the folder of its Python environment',
     openLabel: 'Use This',
-    canSelectFiles: true,
+    canSelectFiles: false,
     canSelectFolders: true,
     defaultUri: vscode.Uri.file(os.homedir()),
   });
@@ -56,6 +57,22 @@ async function choosePath(): Promise<boolean> {
   await keep('serverPath', chosen[0].fsPath);
   // A setting that changes starts the server by itself.
   return known;
+}
+
+/** Whether what was just installed will be looked for: where the setting names another program, the user is asked which one counts. */
+async function willBeFound(): Promise<boolean> {
+  const named = own('serverPath');
+  if (!named) {
+    return true;
+  }
+  const use = 'Use the Installed One';
+  const message = `dlsp is installed, but the setting dlsp.serverPath names ${named}, which goes first.`;
+  if ((await vscode.window.showInformationMessage(message, use)) !== use) {
+    return false;
+  }
+  await keep('serverPath', undefined);
+  // A setting that changes starts the server by itself.
+  return false;
 }
 
 async function installFromSource(ownEnvironment: string, log: vscode.LogOutputChannel): Promise<boolean> {

@@ -172,7 +172,7 @@ function M.config()
     -- Where there is no program, `root_dir` keeps this from being called until there is one.
     cmd = M.command() or function(dispatchers, config)
       local cmd = M.command() or { 'dlsp', 'serve', '--stdio' }
-      return type(cmd) == 'function' and cmd(dispatchers, config) or vim.lsp.rpc.start(cmd, dispatchers, { cwd = config.cmd_cwd })
+      return type(cmd) == 'function' and cmd(dispatchers, config) or vim.lsp.rpc.start(cmd, dispatchers, { cwd = config and config.cmd_cwd })
     end,
     -- No `filetypes`: which languages get suggestions is a setting of dlsp, and buffers without a file are never attached.
     -- A file outside any project gets completions too.
