@@ -34,8 +34,9 @@ def balance(draft: Draft) -> Draft:
         return draft
     if last.strip(CLOSERS + _BEHIND_CLOSERS):
         text = _without_surplus(draft, text)
-    if draft.behind.strip() and "\n" not in text:
-        text = _without_unclosed(draft, text)
+    if draft.behind.strip() and "\n" not in text and (kept := _without_unclosed(draft, text)) != text:
+        # What was opened may have been closed behind the text, which has one closer too many now.
+        text = _without_surplus(draft, kept)
     return draft.with_text(text) if text.strip() else draft.dropped("syntax")
 
 
@@ -48,7 +49,7 @@ def _without_surplus(draft: Draft, text: str) -> str:
             # A line below closes what the text closes.
             text = stripped[:-1].rstrip()
         else:
-            break
+            return ""
     return text
 
 

@@ -15,6 +15,7 @@ LONGEST_LINE = 2000
 """Of longer lines only the characters nearest to the cursor count, and of longer neighbours the first ones."""
 _SAMPLED_LINES = 60
 _TAB_LANGUAGES = frozenset({"makefile", "go", "go.mod"})
+_SPACE_LANGUAGES = frozenset({"yaml", "dockercompose"})
 """Their tools accept or write nothing else, whatever the editor is set to."""
 
 
@@ -194,14 +195,18 @@ def _near_end(head: str) -> str:
 
 
 def _indentation(snapshot: Snapshot, around: int, style: Style) -> tuple[bool, int]:
-    """Tabs or spaces, and how many: the editor's setting, else by the lines near a line; four spaces where nothing is indented."""
+    """Tabs or spaces, and how many: the editor's setting, unless a line is indented in the other manner, for the two do not go
+    together in one block; else by the lines near it; four spaces where nothing is indented."""
     if snapshot.language in _TAB_LANGUAGES:
         return True, style.tab_size or 4
-    if style.tab_size > 0:
+    lead = snapshot.line(around)[:1]
+    own = lead == "\t" if lead.isspace() else False if snapshot.language in _SPACE_LANGUAGES else None
+    if style.tab_size > 0 and own in (None, not style.insert_spaces):
         return not style.insert_spaces, style.tab_size
     first = max(0, around - _SAMPLED_LINES)
     lines = snapshot.lines[first : around + _SAMPLED_LINES]
     spaces = [len(line) - len(line.lstrip(" ")) for line in lines if line.startswith("  ") and line.strip()]
-    if sum(line.startswith("\t") for line in lines) > len(spaces):
+    if own or (own is None and sum(line.startswith("\t") for line in lines) > len(spaces)):
         return True, 4
     return False, min((count for count in spaces if count in (2, 3, 4, 8)), default=4)
+

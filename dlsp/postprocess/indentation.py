@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from dlsp.postprocess.brackets import brackets
+from dlsp.postprocess.brackets import brackets, unmatched
 from dlsp.postprocess.draft import Draft, indent_of
 
 _COLON_LANGUAGES = frozenset({"python", "nim", "gdscript", "starlark"})
@@ -64,21 +64,31 @@ def _moved(draft: Draft, rows: list[str]) -> list[str]:
     if len(rows) == 1 or not rows[1].strip():
         return rows
     line, body = (draft.head + rows[0]).rstrip(), indent_of(rows[1], width)
-    colon = line.endswith(":") and draft.language in _COLON_LANGUAGES
+    colon = line.endswith(":") and draft.language in _COLON_LANGUAGES and not line.lstrip().startswith("#")
     if not (colon or line.endswith("{") or (line.endswith(("(", "[")) and body < base)) or body > base:
+        return rows
+    if _closes_from_above(line):
+        # How deep the statement is that goes on here, its last line does not say.
         return rows
     if _ONLY_CLOSERS.fullmatch(rows[1].strip()):
         return [rows[0], _shifted(rows[1], base - body, draft), *rows[2:]] if body != base else rows
     if not draft.head.strip() and body == 0:
         # Written without any indentation: where this block ends, nobody can tell.
         return rows
-    move = base if not draft.head.strip() else base + width - body
+    # On a blank line the text may be written from column 0 or from where the cursor is.
+    move = base if not draft.head.strip() and body < base else base + width - body
     flat = any(_ONLY_CLOSERS.fullmatch(row.strip()) and indent_of(row, width) == body for row in rows[2:])
     out = [rows[0]]
     for row in rows[1:]:
         closer = flat and _ONLY_CLOSERS.fullmatch(row.strip()) and indent_of(row, width) == body
         out.append(_shifted(row, base - body if closer else move, draft))
     return out
+
+
+def _closes_from_above(line: str) -> bool:
+    """Whether a line ends what a bracket in the lines above has opened, and does not begin with that."""
+    closers, _ = unmatched((place, mark) for place, mark in brackets(line) if mark in "()[]")
+    return bool(closers) and bool(line[: closers[0]].strip())
 
 
 def _shifted(row: str, columns: int, draft: Draft) -> str:

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from dlsp.postprocess.brackets import CLOSERS, balance
+from dlsp.postprocess.brackets import CLOSERS, balance, brackets, unmatched
 from dlsp.postprocess.draft import Draft, in_order
 
 _QUOTES = "\"'`"
@@ -21,15 +21,33 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 def suffix_overlap(draft: Draft) -> Draft:
     """Cuts what is there already, or, where the text says the rest of the line in between, has it take that rest's place; drops
     with `duplicate` when nothing else is left."""
-    text = _without_next_lines(draft, draft.text)
-    text = _without_rest_of_line(draft, text)
-    text = _without_surplus_closers(draft, text)
+    whole = _without_next_lines(draft, draft.text)
+    text = _without_surplus_closers(draft, _without_rest_of_line(draft, whole))
     if not text.strip() and draft.text.strip():
         return draft.dropped("duplicate")
-    draft = draft.with_text(text)
-    if _says_rest_of_line(draft):
-        return msgspec.structs.replace(draft, replaces=draft.replaces + len(draft.behind.rstrip()), rest="", rest_pieces=())
-    return draft
+    if _says_rest_of_line(draft.with_text(text)):
+        return _replacing(draft.with_text(text), len(draft.behind.rstrip()))
+    if _closes_too_much(draft, text):
+        # The text means the closers behind it, and goes on behind its own.
+        draft = draft.with_text(whole)
+        count = len(draft.behind.rstrip()) if _says_rest_of_line(draft) else _said_closers(draft)
+        return _replacing(draft, count)
+    return draft.with_text(text)
+
+
+def _replacing(draft: Draft, count: int) -> Draft:
+    """The draft with its text in the place of so many further characters behind it."""
+    return msgspec.structs.replace(draft, replaces=draft.replaces + count, rest="", rest_pieces=()) if count else draft
+
+
+def _said_closers(draft: Draft) -> int:
+    """How many of the closers right behind the cursor the text says itself, so that without them none is too many; 0 where that
+    does not help."""
+    behind = draft.behind
+    for count in range(1, len(behind) - len(behind.lstrip(CLOSERS)) + 1):
+        if in_order(behind[:count], draft.text) and _unopened(draft.head + draft.text + behind[count:]) <= _unopened(draft.head + behind):
+            return count
+    return 0
 
 
 def _without_next_lines(draft: Draft, text: str) -> str:
@@ -92,6 +110,15 @@ def _says_rest_of_line(draft: Draft) -> bool:
         return False
     said, rest = _TOKEN.findall(draft.text), _TOKEN.findall(behind)
     if all(character in CLOSERS + _QUOTES + _SEPARATORS for token in rest for character in token):
-        # Only what an editor has closed on its own: it stands twice if the text closes more than is open.
-        return balance(draft.head + draft.text + behind) < 0 <= balance(draft.head + draft.text)
+        # Only what an editor has closed on its own: it stands twice if the text closes what it would close.
+        return _closes_too_much(draft, draft.text) and not _unopened(draft.head + draft.text)
     return len(behind.strip()) >= _SHORTEST_WORD_OVERLAP and said[-1:] == rest[-1:] and in_order(rest, said) and len(rest) > 1
+
+
+def _closes_too_much(draft: Draft, text: str) -> bool:
+    """Whether the line has more closers that nothing on it opens with a text than without."""
+    return _unopened(draft.head + text + draft.behind) > _unopened(draft.head + draft.behind)
+
+
+def _unopened(text: str) -> int:
+    return len(unmatched(brackets(text))[0])
