@@ -67,6 +67,9 @@ def register(server: Server, session: Session) -> None:
         if not session.settings.offers(language):
             return told(f"Completions stay off in {language}; the setting `languages` switches them on.", language=language)
         overrides.off ^= {language}
+        if not session.status.report.language:
+            # Nothing was asked for yet, so this is the language that the user is in.
+            session.status.in_use(language, language not in overrides.off)
         return told(f"Completions are {'off' if language in overrides.off else 'on'} in {language}.", language=language)
 
     @server.command("dlsp.reset")

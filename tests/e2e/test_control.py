@@ -72,6 +72,7 @@ async def test_one_language_off() -> None:
     async with session_with(ScriptedBackend("value"), "some_name = ") as client:
         client.open("some_name := ", uri="file:///code/a.go", language="go")
         await run(client, "dlsp.toggle", {"language": "python"})
+        assert (client.statuses[-1]["language"], client.statuses[-1]["enabled"]) == ("python", False), "before anything is asked for"
         assert await client.texts(0, 12) == []
         assert client.reason == "disabled_language"
         assert (client.statuses[-1]["language"], client.statuses[-1]["enabled"]) == ("python", False)
