@@ -38,7 +38,14 @@ async def session_on_record(path: Path) -> None:
     client = MemoryClient.__new__(MemoryClient)
     listening = asyncio.create_task(tapped(spoken, tap, heard))
     client.session, client.backend, client.messages = session, ScriptedBackend(), []
-    client.configuration, client.refuse, client._buffer, client._waiting, client._next_id = {"debounceMs": 1}, set(), b"", {}, 0
+    client.configuration, client.refuse, client.leave, client._buffer, client._waiting, client._next_id = (
+        {"debounceMs": 1},
+        set(),
+        set(),
+        b"",
+        {},
+        0,
+    )
     client._changed, client._reader, client.answers, client.sent = asyncio.Event(), spoken, Counter(), 0
     client.run = asyncio.create_task(run_server(build_server(session), session, heard, TappedSink(client, tap)))
     await client.initialize(options={"minConfidence": 0}, capabilities={"workspace": {"configuration": True}})
