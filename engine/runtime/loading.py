@@ -125,6 +125,9 @@ def _too_large(checkpoint: Checkpoint, placement: Placement, needed: Footprint, 
     action = "Choose a smaller model (`dlsp models` lists what each needs) or another device."
     if fitting:
         action = f"Set dtype to {' or '.join(fitting)}."
+    if free is not None:
+        # A host lives on for a while after the last editor has turned to another model.
+        action += " An engine that still has another model loaded holds memory too: `dlsp engine --status` shows it, `--stop` ends it."
     return DeviceError(
         f"{checkpoint.name} needs {_gb(needed.total)} in {placement.precision} ({_gb(needed.weights)} of weights, {_gb(needed.workspace)} "
         f"to work in), {said}.",
