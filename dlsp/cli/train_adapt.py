@@ -79,7 +79,7 @@ def adapt(
     minutes = minutes or usual_minutes(sources.characters)
     _tell(
         f"{len(sources.training)} files of {root.name} to learn from ({sources.characters / 1e6:.1f} million characters), "
-        f"{len(sources.held_out)} held out; about {minutes:.0f} minutes."
+        f"{len(sources.held_out)} held out; about {_about(minutes)}."
     )
     cases = draw_cases(sources, holes, seed)
     config = _engine_config(model, device, threads)
@@ -251,6 +251,10 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0, loss="-", left="-")
         yield lambda p: bar.update(task, completed=p.share, loss=f"{p.loss:.2f}", left=_time(p.seconds_left))
+
+
+def _about(minutes: float) -> str:
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
 
 
 def _time(seconds: float) -> str:

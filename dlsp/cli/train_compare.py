@@ -6,7 +6,6 @@ Knows neither options nor the corpus; what is asked is handed in.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from engine.bench.report import Report
 from engine.runtime.engine import Engine
 from engine.train.compare import load
 from engine.train.export import export
+from engine.train.trainer import log_rows
 
 KINDS = ("rest_of_line", "whole_line", "within_line")
 
@@ -101,7 +101,7 @@ def table(columns: Mapping[str, dict[str, Any]], facts: dict[str, Any]) -> Repor
 
 def _last_losses(log: Path) -> dict[str, Any]:
     """The mean of the last rows of a run's log."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()[-5:]] if log.exists() else []
-    if not lines:
+    rows = log_rows(log)[-5:]
+    if not rows:
         return {}
-    return {key: lines[-1]["step"] if key == "step" else sum(row[key] for row in lines) / len(lines) for key in lines[-1]}
+    return {key: rows[-1]["step"] if key == "step" else sum(row[key] for row in rows) / len(rows) for key in rows[-1]}

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from engine.errors import RequestError
+from engine.train.adapt_secrets import holds_secret
 from engine.train.dedup import Seen
 from engine.train.filters import COPYLEFT, RESERVED, clean, decode, refuse_path, refuse_text
 from engine.train.languages import DATA_LANGUAGES, PROSE_LANGUAGES, Language, language_of
@@ -94,9 +95,11 @@ def gather(root: Path, paths: Sequence[str]) -> Sources:
         candidates.append((SourceText(path, language.name, text), language))
     code = [file for file, _ in candidates if file.language not in DATA_LANGUAGES | PROSE_LANGUAGES]
     if len(code) < FEWEST_FILES or sum(len(file.text) for file in code) < FEWEST_CHARACTERS:
+        left_out = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
         raise RequestError(
             f"{root} has {len(code)} source files to learn from, which is too little.",
-            f"At least {FEWEST_FILES} files and {FEWEST_CHARACTERS:,} characters are needed; ignored files do not count.",
+            f"At least {FEWEST_FILES} files and {FEWEST_CHARACTERS:,} characters are needed; ignored files do not count"
+            + (f", and of the others these were left out: {left_out}." if left_out else "."),
         )
     count = max(FEWEST_HELD_OUT, sum(_rank(file.path)[0] < HELD_OUT_SHARE for file in code))
     held_out = tuple(code[:count])
@@ -129,6 +132,8 @@ def _read(file: Path, path: str, language: Language) -> tuple[str, str | None]:
         return "", "unreadable"
     if text is None:
         return "", "encoding"
+    if holds_secret(text):
+        return "", "secret"
     reason = refuse_text(text, language)
     if reason in _OWN:
         # The licence hid what the rules behind it would say.

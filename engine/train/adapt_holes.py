@@ -23,7 +23,7 @@ def spans(path: str, text: str, kind: str, seed: int) -> list[tuple[int, int]]:
     """
     language = source_language(path)
     comment = tuple(mark for mark in (language.comment if language else ("#",)) if mark)
-    rng = random.Random(f"{seed}:{kind}:{path}")
+    rng = random.Random(f"{seed}:{kind}:{path}".encode("utf-8", "surrogateescape"))  # a file's name need not be valid UTF-8
     found: list[tuple[int, int]] = []
     at = 0
     for line in text.split("\n"):

@@ -115,7 +115,12 @@ def build(job: Job, plan: Plan | None = None) -> dict[str, Any]:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of one corpus file: package, split, path, language, text, and the package's weight where it is not 1."""
+    """The rows of one corpus file: package, split, path, language, text, and the package's weight where it is not 1.
+
+    Raises ConfigError where there is no such file.
+    """
+    if not path.exists():
+        raise ConfigError(f"There is no corpus file {path}.", "Build it with `dlsp train corpus`, or name its folder with --work.")
     with path.open() as lines:
         for line in lines:
             yield json.loads(line)

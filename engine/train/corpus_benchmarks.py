@@ -24,7 +24,7 @@ WORD = re.compile(r"\w+")
 
 
 class Benchmarks:
-    """The lines and grams of the benchmarks below a folder; empty where there is no folder."""
+    """The lines and grams of the benchmarks below a folder; empty for no folder. Raises ConfigError where none lie in the one given."""
 
     def __init__(self, folder: Path | None) -> None:
         self.files: list[str] = []
@@ -33,6 +33,11 @@ class Benchmarks:
             if path.name.endswith((".jsonl", ".jsonl.gz")):
                 self.files.append(path.name)
                 programs.update(text for row in _rows(path) for text in _texts(row))
+        if folder and not self.files:
+            raise ConfigError(
+                f"There is no benchmark file (*.jsonl, *.jsonl.gz) below {folder}.",
+                "Correct DLSP_BENCH_DATA, or unset it to build a corpus that is checked against none.",
+            )
         self.programs = len(programs)
         self._lines = frozenset(s for text in programs for line in text.split("\n") if len(s := line.strip()) >= SHORTEST_LINE)
         self._grams = frozenset(

@@ -90,6 +90,7 @@ def fetch(package: Package, downloads: Path, report: Callable[[str], None]) -> l
 
     Raises DlspError where a client is missing or fails, or where what came is not what is pinned.
     """
+    downloads = downloads.resolve()  # the clients run inside it, where a relative path leads elsewhere
     downloads.mkdir(parents=True, exist_ok=True)
     paths = [downloads / name for name in package.files]
     if any(not path.exists() for path in paths):

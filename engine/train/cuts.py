@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import ConfigError
 from engine.text.tokenizer import Tokenizer
 from engine.train import corpus
 
@@ -36,7 +37,7 @@ class Window:
 
 
 class Cutter:
-    """Draws windows from a corpus file.
+    """Draws windows from a corpus file. Raises ConfigError where there is no text in it.
 
     Packages are drawn in proportion to bytes ** 0.6, so that none dominates, times their weight in the list if `weighted`.
     """
@@ -49,6 +50,8 @@ class Cutter:
         for row in corpus.read(path):
             packages.setdefault(row["package"], []).append(row["text"])
             weights[row["package"]] = row.get("weight", 1.0) if weighted else 1.0
+        if not any(any(texts) for texts in packages.values()):
+            raise ConfigError(f"{path} holds nothing to learn from.", "Build it again with `dlsp train corpus`.")
         self._texts = list(packages.values())
         sizes = [[len(t) for t in texts] for texts in self._texts]
         self._package_weights = _cumulative([weight * sum(s) ** 0.6 for weight, s in zip(weights.values(), sizes, strict=True)])

@@ -14,16 +14,16 @@ from engine.models.checkpoint import save
 from engine.models.families import FAMILIES, InfillDefaults, own_config_json
 from engine.models.transformer import Transformer
 from engine.train.bpe import DOCUMENT, END, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, MASK, PAD
-from engine.train.trainer import TrainConfig, mean_weights
+from engine.train.trainer import TrainConfig, mean_weights, read_state
 
 
 def export(states: Sequence[Path], tokenizer_path: Path, destination: Path, name: str, infill: InfillDefaults | None = None) -> None:
     """Write the network of a training state, averaged weights where the run kept any, to `destination` in bfloat16.
 
     Of several states the mean is written (see `mean_weights`), with the last one's configuration. Raises ConfigError where their
-    networks have different shapes.
+    networks have different shapes, and CheckpointError as `read_state`.
     """
-    last = torch.load(states[-1], weights_only=True, map_location="cpu")
+    last = read_state(states[-1])
     config = msgspec.json.decode(last["config"], type=TrainConfig)
     network = Transformer(config.model)
     network.load_state_dict(mean_weights(states, config.model))

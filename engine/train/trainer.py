@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import pickle
 import random
 import time
 from collections import deque
@@ -17,14 +18,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from engine.errors import ConfigError
+from engine.errors import CheckpointError, ConfigError
 from engine.models.config import ModelConfig
 from engine.models.transformer import Transformer
 from engine.train.cuts import Cutter, Window
@@ -79,14 +80,40 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     ema: float = 0.0
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """What `Trainer.save` wrote, in main memory. Raises CheckpointError where there is none or it cannot be read."""
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        state["config"]  # a file of something else has none
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no training state {path}.", "Name a run that `dlsp train run` has saved.") from error
+    except (OSError, EOFError, RuntimeError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"The training state {path} cannot be read.", "Take another run's, or delete it and begin anew.") from error
+    return state
+
+
+def log_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log, none where there is no log. What a kill left half written is passed over."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
+
+
 def mean_weights(states: Sequence[Path], model: ModelConfig) -> dict[str, Tensor]:
     """The mean of the weights in training states, averaged ones where a run kept any (model soups, arXiv 2203.05482).
 
-    It is of use for runs that began with each other's weights. Raises ConfigError where a network is not `model`.
+    It is of use for runs that began with each other's weights. Raises ConfigError where a network is not `model`, and CheckpointError
+    as `read_state`.
     """
     sums: dict[str, Tensor] = {}
     for path in states:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = read_state(path)
         if msgspec.json.decode(state["config"], type=TrainConfig).model != model:
             raise ConfigError(f"The network of {path} has another shape.", "Take runs of the same preset and tokenizer.")
         weights = state["model"] | (state.get("average") or {})
@@ -240,9 +267,9 @@ class Trainer:
         return self.directory / "state.pt"
 
     def resume(self) -> None:
-        """Continue from `state.pt`. Raises ConfigError where it is the state of another network."""
+        """Continue from `state.pt`. Raises ConfigError where it is the state of another network, CheckpointError as `read_state`."""
         # Through main memory: AdamW counts its steps there, and would wait for the GPU at every parameter if they came back on it.
-        state = torch.load(self.state_path, weights_only=True, map_location="cpu")
+        state = read_state(self.state_path)
         theirs = msgspec.json.decode(state["config"], type=TrainConfig)
         if (theirs.model, theirs.layout) != (self.config.model, self.config.layout):
             raise ConfigError(
@@ -261,8 +288,12 @@ class Trainer:
         self.model.load_state_dict(mean_weights(states, self.config.model))
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()} if self.config.ema else {}
 
-    def save(self) -> None:
-        """Write `state.pt`, whole or not at all."""
+    def save(self, losses: Tensor | None = None) -> None:
+        """Write `state.pt`, whole or not at all. Raises ConfigError, and leaves it as it is, where a weight or one of `losses`, the sums
+        that no row of the log has yet, is no number any more."""
+        numbers = [*self.model.parameters()] + ([] if losses is None else [losses])
+        if not torch.stack([number.detach().isfinite().all() for number in numbers]).all():
+            raise self._diverged()
         temporary = self.state_path.with_suffix(".tmp")
         torch.save(
             {
@@ -276,6 +307,22 @@ class Trainer:
             temporary,
         )
         temporary.replace(self.state_path)
+
+    def _diverged(self) -> ConfigError:
+        return ConfigError(
+            f"At step {self.step} the loss is no number any more; {self.state_path} is as it was before.",
+            "Run it again with a smaller --rate.",
+        )
+
+    def _cut_log(self) -> Path:
+        """The log without rows of steps that are trained again: a run that was killed had gone on behind its last checkpoint."""
+        log = self.directory / "log.jsonl"
+        kept = "".join(json.dumps(row) + "\n" for row in log_rows(log) if row["step"] <= self.step)
+        if log.exists() and log.read_text(encoding="utf-8", errors="replace") != kept:
+            temporary = log.with_suffix(".tmp")
+            temporary.write_text(kept, encoding="utf-8")
+            temporary.replace(log)
+        return log
 
     @torch.no_grad()
     def _keep_average(self) -> None:
@@ -293,13 +340,13 @@ class Trainer:
 
     def run(self, until_step: int | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
         """Train to the end of the run, to `until_step`, or until `stopped` says so, and save. Safe to kill at any time: at most
-        `checkpoint_minutes` are lost. Raises ConfigError, and saves nothing, where the loss is no number any more."""
+        `checkpoint_minutes` are lost. Raises ConfigError, and saves nothing, where the loss or a weight is no number any more."""
         config = self.config
         loss_of: Callable[..., tuple[Tensor, Tensor]] = packed_loss if config.layout == "split" else row_loss
         step_loss = torch.compile(loss_of) if config.compile else loss_of
         saved = self.seconds
         parts_sum, parts_count = torch.zeros(4, device=config.device), 0
-        with (self.directory / "log.jsonl").open("a") as log, closing(batches(self.cutter, config, self.step)) as source:
+        with self._cut_log().open("a") as log, closing(batches(self.cutter, config, self.step)) as source:
             # A GPU is still computing when a step's commands are given, so the clock runs on from step to step: it catches up wherever
             # something is waited for.
             clock = time.monotonic()
@@ -324,19 +371,16 @@ class Trainer:
                 self.seconds, clock = self.seconds + now - clock, now
                 if mean is not None:
                     if not all(map(math.isfinite, mean)):
-                        raise ConfigError(
-                            f"At step {self.step} the loss is no number any more; {self.state_path} is as it was before.",
-                            "Run it again with a smaller --rate.",
-                        )
+                        raise self._diverged()
                     row = {"step": self.step, "seconds": round(self.seconds, 1), "rate": round(factor, 4)}
                     row |= dict(zip(("prefix", "suffix", "masked", "verify"), (round(m, 4) for m in mean), strict=True))
                     log.write(json.dumps(row) + "\n")
                     log.flush()
                     parts_sum, parts_count = torch.zeros(4, device=config.device), 0
                 if self.seconds - saved >= 60 * config.checkpoint_minutes:
-                    self.save()
+                    self.save(parts_sum)
                     saved, clock = self.seconds, time.monotonic()
-        self.save()
+        self.save(parts_sum)
 
 
 def _to(batch: PackedBatch | RowBatch, device: str) -> PackedBatch | RowBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def test_what_teaches_nothing_is_dropped_and_own_licences_count_for_nothing(repo
 
 def test_too_small_a_repository_is_refused(tmp_path: Path) -> None:
     (tmp_path / "only.py").write_text(body(1))
-    with pytest.raises(RequestError, match="1 source files to learn from"):
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "other.py").write_text(body(2))
+    with pytest.raises(RequestError, match="1 source files to learn from.* left out: 1 vendored"):
         read_all(tmp_path)
 
 
@@ -99,6 +102,16 @@ def test_holes_of_any_language_end_with_their_line() -> None:
             if kind == "whole_line":
                 assert text[start:end] in ("func Add(a int) int {", "return a + 1")
     assert spans("a.go", text, "rest_of_line", 1) == spans("a.go", text, "rest_of_line", 1)
+
+
+def test_holes_of_a_file_whose_name_is_no_utf_8() -> None:
+    text = "func Add(a int) int {\n\treturn a + 1\n}\n"
+    assert spans(os.fsdecode(b"caf\xe9.go"), text, "rest_of_line", 1)
+
+
+def test_holes_of_other_files_are_those_that_were_measured_on() -> None:
+    """The seed of a name as text and as its bytes is the same, so figures stay comparable."""
+    assert random.Random("1:rest_of_line:\u00fc.go".encode()).random() == random.Random("1:rest_of_line:\u00fc.go").random()
 
 
 def plan(**changes: object) -> AdaptPlan:

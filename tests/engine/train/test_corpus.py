@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import random
+import shutil
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -283,6 +285,29 @@ def test_a_list_that_holds_out_what_it_does_not_name_is_refused(tmp_path: Path) 
 def test_an_entry_with_an_unknown_field_is_refused() -> None:
     with pytest.raises(ConfigError, match="alpha in corpus.toml is wrong.*sha"):
         Package.parse("alpha", "wheel", {"version": "1", "licence": "MIT", "files": {}, "sha": "0"})
+
+
+def test_downloads_may_be_named_by_a_relative_path(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--work` is by default. The clients run inside the folder that they fetch into."""
+    package = make_wheel(workshop.root, "alpha", {"alpha/a.py": source("a")})
+    (wheel,) = workshop.root.glob("*.whl")
+
+    def run(command: list[str], cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+        shutil.copy(wheel, Path(cwd, command[command.index("-d") + 1]))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(corpus_sources.subprocess, "run", run)
+    monkeypatch.chdir(workshop.root)
+    assert corpus_sources.fetch(package, Path("work/downloads"), print) == [workshop.root / "work" / "downloads" / wheel.name]
+
+
+def test_a_folder_without_benchmarks_is_refused(workshop: Workshop) -> None:
+    """Else a slip in DLSP_BENCH_DATA would build a corpus that was checked against nothing."""
+    package = make_wheel(workshop.downloads, "alpha", {"alpha/a.py": source("a")})
+    (workshop.root / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        with pytest.raises(ConfigError, match=f"no benchmark file .*{folder}.*DLSP_BENCH_DATA"):
+            workshop.build(package, bench_data=workshop.root / folder)
 
 
 def test_the_command_says_what_was_kept_what_was_dropped_and_the_hash(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

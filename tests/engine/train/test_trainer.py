@@ -15,10 +15,12 @@ import msgspec
 import pytest
 import torch
 
-from engine.errors import ConfigError
+from dlsp.cli.train_compare import _last_losses
+from engine.errors import CheckpointError, ConfigError
 from engine.text.tokenizer import Tokenizer
 from engine.train import trainer as module
 from engine.train.cuts import Cutter
+from engine.train.export import export
 from engine.train.presets import PRESETS
 from engine.train.trainer import TrainConfig, Trainer
 from tiny_models import SAMPLE, tiny_config
@@ -99,6 +101,63 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(
     with pytest.raises(ConfigError, match="At step 20 the loss is no number any more"):
         trainer.run()
     assert not trainer.state_path.exists()
+
+
+@pytest.mark.parametrize("what", ["loss", "weight"])
+@pytest.mark.parametrize("ends", ["until_step", "stopped", "steps", "checkpoint"])
+def test_what_has_diverged_is_never_saved_over_what_was_good(
+    config: TrainConfig, cutter: Cutter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, ends: str
+) -> None:
+    """Between two rows of the log as well, whatever it is that saves."""
+    Trainer(config, cutter, tmp_path / "run").run(until_step=2)
+    good = (tmp_path / "run" / "state.pt").read_bytes()
+    changes = {"steps": {"steps": 5}, "checkpoint": {"checkpoint_minutes": 0.0}}.get(ends, {})
+    trainer = Trainer(msgspec.structs.replace(config, **changes), cutter, tmp_path / "run")
+    loss_of = module.packed_loss
+    if what == "loss":
+        monkeypatch.setattr(module, "packed_loss", lambda *inputs: (loss_of(*inputs)[0], torch.full((4,), torch.inf)))
+    else:
+        monkeypatch.setattr(module, "packed_loss", lambda *inputs: (torch.nan * loss_of(*inputs)[0], torch.zeros(4)))
+    with pytest.raises(ConfigError, match="the loss is no number any more.*smaller --rate"):
+        trainer.run(until_step=5 if ends == "until_step" else None, stopped=lambda: ends == "stopped" and trainer.step == 5)
+    assert (tmp_path / "run" / "state.pt").read_bytes() == good
+
+
+def test_the_log_goes_on_where_the_state_does(config: TrainConfig, cutter: Cutter, tmp_path: Path) -> None:
+    """A run that was killed had written rows behind its last checkpoint, the last of them perhaps in part."""
+    directory = tmp_path / "run"
+    Trainer(config, cutter, directory).run()
+    log = directory / "log.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 40, "masked": 1.0}\n{"step": 60, "mas')
+    assert [row["step"] for row in module.log_rows(log)] == [20, 40]
+    assert _last_losses(log)["step"] == 40
+    Trainer(config, cutter, directory).run()
+    assert log.read_text() == whole
+    log.write_text('{"st')
+    assert _last_losses(log) == {}
+
+
+def test_a_state_that_is_missing_or_broken_is_one_sentence(config: TrainConfig, cutter: Cutter, tmp_path: Path) -> None:
+    (tmp_path / "broken.pt").write_bytes(b"no state at all")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "folder.pt").mkdir()
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
+    trainer = Trainer(config, cutter, tmp_path / "run")
+    for name in ("missing", "broken", "empty", "folder", "other"):
+        said = "There is no training state" if name == "missing" else "cannot be read"
+        with pytest.raises(CheckpointError, match=said):
+            trainer.start_from(tmp_path / f"{name}.pt")
+        with pytest.raises(CheckpointError, match=said):
+            export([tmp_path / f"{name}.pt"], tmp_path / "tokenizer.json", tmp_path / "out", "name")
+
+
+def test_a_corpus_that_is_missing_or_empty_is_one_sentence(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no corpus file .*`dlsp train corpus`"):
+        Cutter(tmp_path / "train.jsonl", tokenizer, 1, 64, 6)
+    (tmp_path / "train.jsonl").write_text("")
+    with pytest.raises(ConfigError, match="holds nothing to learn from.*`dlsp train corpus`"):
+        Cutter(tmp_path / "train.jsonl", tokenizer, 1, 64, 6)
 
 
 def test_a_run_of_another_network_is_not_gone_on_with(config: TrainConfig, cutter: Cutter, tmp_path: Path) -> None:
