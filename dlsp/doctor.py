@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -227,6 +228,12 @@ def _exclusions(settings: Settings, plan: Plan) -> Exclusions:
 
 def _log() -> Check:
     path = log_file()
+    folder = next(folder for folder in path.parents if os.path.exists(folder))
+    theirs = next((there for there in (folder, path) if os.path.exists(there) and not os.access(there, os.W_OK)), None)
+    if theirs or not folder.is_dir():
+        detail = f"{theirs or folder} cannot be written: the log goes to the editor's messages, the engine's to the runtime folder"
+        fix = f"Make it a folder of yours; where it is root's, after one `sudo dlsp`: `sudo chown -R $USER {folder}`."
+        return Check(name="log", state="warn", detail=detail, fix=fix)
     if not path.exists():
         return Check(name="log", state="pass", detail=f"{path} (nothing yet)")
     return Check(

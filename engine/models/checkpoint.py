@@ -66,6 +66,9 @@ class Checkpoint:
             return self.family.tokens(self.raw, find)
         except CheckpointError as error:
             raise CheckpointError(f"{self.directory}: {_brief(error)}", _action(error, self.directory)) from error
+        except (TypeError, KeyError, ValueError, msgspec.ValidationError) as error:
+            path = self.directory / "config.json"
+            raise CheckpointError(f"{path} is not a valid model config ({_brief(error)}).", mend(path)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Check:
 def find(path_or_name: str) -> Path:
     """The folder of a checkpoint: a path, the name of a built-in one (`nano`), or the name of a pulled one (`Org/Name[@revision]`)."""
     built_in = BUILT_IN / path_or_name
-    if path_or_name and "/" not in path_or_name and "\\" not in path_or_name and built_in.is_dir():
+    if built_in.name == path_or_name != ".." and built_in.is_dir():  # a plain name, not a path such as "."
         return built_in
     path = Path(path_or_name).expanduser()
     if path_or_name and path.is_dir():

@@ -247,7 +247,7 @@ def display_name(raw: Raw, fallback: str) -> str:
 
 def _own_tokens(raw: Raw, find: Find) -> TokenIds:
     found: dict[str, int] = {}
-    for role, token in raw["tokens"].items():
+    for role, token in msgspec.convert(raw["tokens"], dict[str, str]).items():
         index = find(token)
         if index is None:
             raise CheckpointError(f"the tokenizer has no token {token!r}, which config.json names as the {role} token.")

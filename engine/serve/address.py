@@ -5,6 +5,7 @@ It knows neither HTTP nor the engine; a record is what one process needs to find
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import socket
@@ -24,6 +25,7 @@ import platformdirs
 from engine.api import HostAddress
 from engine.config import EngineConfig
 from engine.errors import HostError, PlaceError
+from engine.models import store
 
 Transport = Literal["auto", "unix", "tcp"]
 """`auto` is a Unix socket, and loopback TCP with a token on Windows."""
@@ -34,12 +36,22 @@ _LONGEST_SOCKET_PATH = 103
 _LONGEST_LOG = 1_000_000
 
 
+class ServedConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host says of its EngineConfig. Nothing here is checked: the host may be of another version, with other devices."""
+
+    model: str = "?"
+    device: str = "?"
+    dtype: str = "?"
+    threads: int = 0
+    key: str = ""
+
+
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a serving host leaves in its private folder: who it is and how to reach it (the token included). `doors` are the URLs
     at which it answers other tools."""
 
     pid: int
-    config: EngineConfig
+    config: ServedConfig
     address: HostAddress
     started: float
     doors: tuple[str, ...] = ()
@@ -77,7 +89,14 @@ def find_place(config: EngineConfig) -> Place:
 
     The version is part of the name: after an upgrade a new host starts beside the old one, which leaves with its last client.
     """
-    return Place(folder=runtime_folder(), name=f"{config.key}-{version()}")
+    return Place(folder=runtime_folder(), name=f"{place_key(config)}-{version()}")
+
+
+def place_key(config: EngineConfig) -> str:
+    """`config.key`, or for the name of a pulled model one that also says which of its revisions is meant now: after it was adapted
+    or pulled anew, the host that still has the old weights is not taken for the right one."""
+    pulled = store.locate(config.model)
+    return config.key if pulled is None else hashlib.blake2b(f"{config.key}\0{pulled}".encode(), digest_size=6).hexdigest()
 
 
 def runtime_folder() -> Path:
@@ -138,6 +157,14 @@ def take_lock(path: Path) -> int | None:
     return descriptor
 
 
+def is_lock_of(place: Place, lock: int) -> bool:
+    """Whether the lock that is held as `lock` is the file that others find at its path: somebody may have emptied the folder."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(place.lock, follow_symlinks=False))
+    except OSError:
+        return False
+
+
 def open_socket(place: Place, transport: Transport = "auto") -> tuple[socket.socket, HostAddress]:
     """A bound socket and the address to tell others. Only for the holder of the lock: what lies at the path is removed.
 
@@ -170,7 +197,8 @@ def write_record(place: Place, config: EngineConfig, address: HostAddress, doors
     """Leave word for others, readable by the user only, at once or not at all. Written again, it keeps when the host started."""
     before = read_record(place.record)
     started = before.started if before is not None and before.pid == os.getpid() else time.time()
-    record = HostRecord(pid=os.getpid(), config=config, address=address, started=started, doors=doors)
+    served = ServedConfig(model=config.model, device=config.device, dtype=config.dtype, threads=config.threads, key=config.key)
+    record = HostRecord(pid=os.getpid(), config=served, address=address, started=started, doors=doors)
     draft = place.record.with_suffix(f".{os.getpid()}.tmp")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(record))
@@ -222,17 +250,25 @@ def accepts(address: HostAddress) -> bool:
 
 
 def log_file(place: Place) -> Path:
-    """The file a host writes to, in the user's log folder; started anew when it has grown too long."""
+    """The file a host writes to, in the user's log folder, or beside the socket where that cannot be written (after one `sudo dlsp`
+    it may be root's); started anew when it has grown too long."""
+    name = f"engine-{place.name}.log"
     folder = platformdirs.user_log_path("dlsp")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(open_log(folder / name))
     except OSError:
         folder = place.folder
-    path = folder / f"engine-{place.name}.log"
-    with suppress(FileNotFoundError):
+    path = folder / name
+    with suppress(OSError):
         if path.stat().st_size > _LONGEST_LOG:
             path.unlink()
     return path
+
+
+def open_log(path: str | Path) -> int:
+    """A descriptor that appends to the log at `path`, which is made where it is missing."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def _candidates() -> list[Path]:

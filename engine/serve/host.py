@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
@@ -40,6 +41,9 @@ _PEER_PATIENCE_SECONDS = 12.0
 """How long to wait for the host that holds the lock to answer, or to end: it may be starting or on its way out."""
 
 _GREETING_SECONDS = 0.1
+
+_TICK_SECONDS = 5.0
+"""How often a host asks itself whether it is still needed."""
 
 
 class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +84,9 @@ def run_host(options: HostOptions, announce: Announce, loader: Loader = load_eng
     try:
         listener, address = addresses.open_socket(place, options.transport)
         if options.detached:
-            os.chdir(place.folder)  # The starter's folder must not be kept from being removed.
+            os.chdir(Path(sys.prefix).anchor)  # The starter's folder must not be kept from being removed; this one stays.
             address = msgspec.structs.replace(address, log=str(addresses.log_file(place)))
-        record = _Record(place, options.config, address)
+        record = _Record(place, lock, options.config, address)
 
         def started(door: str) -> None:
             record.write()
@@ -90,9 +94,11 @@ def run_host(options: HostOptions, announce: Announce, loader: Loader = load_eng
 
         asyncio.run(_serve(options, loader, _Opening(listener, record, started)))
     finally:
-        # The record and the socket go before the lock: whoever takes it next finds nothing of ours.
-        place.record.unlink(missing_ok=True)
-        place.socket.unlink(missing_ok=True)
+        # The record and the socket go before the lock: whoever takes it next finds nothing of ours. Where somebody emptied the
+        # folder, they may be those of the host that came after us.
+        if addresses.is_lock_of(place, lock):
+            place.record.unlink(missing_ok=True)
+            place.socket.unlink(missing_ok=True)
         os.close(lock)
 
 
@@ -119,8 +125,8 @@ def main(arguments: list[str] | None = None, loader: Loader = load_engine) -> No
 class _Record:
     """What others read of this process, once it serves; written anew as its doors change."""
 
-    def __init__(self, place: addresses.Place, config: EngineConfig, address: HostAddress) -> None:
-        self._place, self._config, self.address = place, config, address
+    def __init__(self, place: addresses.Place, lock: int, config: EngineConfig, address: HostAddress) -> None:
+        self._place, self._lock, self._config, self.address = place, lock, config, address
         self._doors: tuple[str, ...] = ()
         self._written = False
 
@@ -130,9 +136,18 @@ class _Record:
 
     def doors_changed(self, urls: tuple[str, ...]) -> None:
         self._doors = urls
-        if self._written:
+        if self._written and addresses.is_lock_of(self._place, self._lock):
             self.write()
             _log.info("open to other tools: %s", ", ".join(urls) or "nobody")
+
+    def is_found(self) -> bool:
+        """Whether who looks for this host finds it; no longer so once somebody has emptied the runtime folder, or once the name of
+        its model means other weights."""
+        there = not self.address.socket or os.path.lexists(self.address.socket)
+        key = addresses.place_key(self._config)
+        # While a damaged model is being mended its name means nothing; that is no reason to take it from those who have it.
+        meant = key == self._config.key or self._place.name.startswith(f"{key}-")
+        return there and meant and addresses.is_lock_of(self._place, self._lock)
 
 
 class _Opening(NamedTuple):
@@ -152,15 +167,17 @@ async def _serve(options: HostOptions, loader: Loader, opening: _Opening) -> Non
     doors = HostDoors(functools.partial(build_public_app, service), opening.record.doors_changed)
     async with contextlib.AsyncExitStack() as held:
         url = ""
+        # Who knows its own door finds it there.
+        is_found = opening.record.is_found if options.door is None else lambda: True
         if options.door is not None:
             url = (await held.enter_async_context(doors.open(options.door))).url
             held.enter_context(service.client())
         app = build_app(service, token=opening.record.address.token, doors=doors)
-        await _run(service, Listener(app, functools.partial(opening.on_started, url)), opening.listener)
+        await _run(service, Listener(app, functools.partial(opening.on_started, url)), opening.listener, is_found)
 
 
-async def _run(service: EngineService, server: Listener, listener: socket.socket) -> None:
-    """Serve until a signal or until nobody needs the engine."""
+async def _run(service: EngineService, server: Listener, listener: socket.socket, is_found: Callable[[], bool]) -> None:
+    """Serve until a signal, until nobody needs the engine, or until nobody finds it any more."""
     stopping: set[asyncio.Task[None]] = set()
 
     async def stop(reason: str) -> None:
@@ -176,7 +193,7 @@ async def _run(service: EngineService, server: Listener, listener: socket.socket
     with _on_signals(request_stop):
         # Loading torch's libraries keeps the interpreter lock for long stretches; the first client's greeting goes before.
         asyncio.get_running_loop().call_later(_GREETING_SECONDS, service.start)
-        idle = asyncio.create_task(_when_idle(service, functools.partial(stop, "idle_exit")))
+        idle = asyncio.create_task(_when_idle(service, is_found, stop))
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -184,15 +201,19 @@ async def _run(service: EngineService, server: Listener, listener: socket.socket
             await service.close("stopped")
 
 
-async def _when_idle(service: EngineService, stop: Callable[[], Awaitable[None]]) -> None:
-    """Stop once nobody has needed the engine for the configured time."""
+async def _when_idle(service: EngineService, is_found: Callable[[], bool], stop: Callable[[str], Awaitable[None]]) -> None:
+    """Stop once nobody has needed the engine for the configured time, or once a newcomer would start another host beside this one."""
     limit = service.config.idle_exit_seconds
     while True:
         remaining = limit - service.idle_seconds()
         if remaining <= 0:
-            await stop()
+            await stop("idle_exit")
             return
-        await asyncio.sleep(min(max(remaining, 0.05), 5.0))
+        if service.status.state != "busy" and not is_found():
+            _log.warning("nobody finds this host any more: its model was replaced, or its lock or socket was removed")
+            await stop("stopped")
+            return
+        await asyncio.sleep(min(max(remaining, 0.05), _TICK_SECONDS))
 
 
 @contextlib.contextmanager
@@ -230,7 +251,10 @@ def _announce(options: HostOptions, address: HostAddress, own: bool, door: str) 
     if not (own and options.detached):
         return
     # Our starter has what it wanted; from here on it may go, and take its pipes along.
-    log = os.open(address.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        log = addresses.open_log(address.log)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)  # A full disk, say: better served without a log than not at all.
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(log, 1)

@@ -153,7 +153,9 @@ class EngineService:
             self._loading = None
 
     def _fail(self, error: DlspError) -> None:
-        self._failure, self._failed_at = error, time.monotonic()
+        # Kept without its frames and causes: they hold whatever had been loaded by then, up to the whole network.
+        error.__cause__ = error.__context__ = None
+        self._failure, self._failed_at = error.with_traceback(None), time.monotonic()
         self._publish(replace(self._status, state="error", reason=error.reason, message=str(error), progress=0.0))
 
     def _progress(self, progress: float) -> None:

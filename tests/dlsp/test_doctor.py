@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -177,6 +178,8 @@ def team(machine: Path) -> Iterator[HostAddress]:
     script = Path(__file__).parents[1] / "engine" / "serve" / "fake_host.py"
     facts = msgspec.json.encode(EngineConfig(model=str(model), idle_exit_seconds=60)).decode()
     address = asyncio.run(launch([sys.executable, "-P", str(script), "--config", facts, "--transport", "tcp"], 30))
+    with httpx.stream("GET", f"{address.url}/v1/status", headers={"Authorization": f"Bearer {address.token}"}, trust_env=False) as answer:
+        next(line for line in answer.iter_lines() if '"ready"' in line)
     yield address
     os.kill(address.pid, signal.SIGKILL)
 
@@ -311,6 +314,23 @@ def test_files_that_are_written_are_named(machine: Path) -> None:
     checks = found()
     assert "3 kB" in checks["log"].detail
     assert "switched off" in checks["counts"].detail
+
+
+def test_a_log_folder_that_cannot_be_written_is_named(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(found()["log"].detail.removesuffix(" (nothing yet)")).parent
+    folder.mkdir(parents=True)
+    (folder / "server.log").write_text("")
+    access = os.access
+    for theirs in (folder, folder / "server.log"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "access", lambda path, mode, theirs=theirs: path != theirs and access(path, mode))
+            check = found()["log"]
+        assert check.state == "warn"
+        assert f"{theirs} cannot be written" in check.detail
+        assert f"chown -R $USER {folder}`" in check.fix
+    (machine / "file").write_text("")
+    monkeypatch.setattr(doctor, "log_file", lambda: machine / "file" / "log" / "server.log")
+    assert f"{machine / 'file'} cannot be written" in found()["log"].detail
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX")

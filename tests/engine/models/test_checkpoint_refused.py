@@ -65,6 +65,35 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", [".", "..", "./"])
+def test_a_dot_is_the_working_directory_and_not_our_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.find(name) == Path(name)
+    assert checkpoints.find("nano").parent == checkpoints.BUILT_IN
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ("x", "Expected `object`, got `str`"),
+        ({"mask": 1.5}, "Expected `str`, got `float`"),
+        ({"mask": ["a"]}, "Expected `str`, got `array`"),
+        ({}, "missing required field `mask`"),
+        (None, "'tokens' is missing"),
+    ],
+)
+def test_wrong_tokens_of_our_own_format_are_a_fault_of_the_config(folder: Path, tokens: object, said: str) -> None:
+    path = folder / "config.json"
+    raw = json.loads(path.read_text())
+    del raw["tokens"]
+    path.write_text(json.dumps(raw if tokens is None else raw | {"tokens": tokens}))
+    with pytest.raises(CheckpointError) as caught:
+        Engine.load(str(folder), device="cpu")
+    assert f"{path} is not a valid model config (" in str(caught.value)
+    assert said in str(caught.value)
+    assert [check.name for check in checkpoints.verify(folder) if check.state == "failed"] == ["tokenizer"]
+
+
 def test_a_name_that_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m").mkdir()

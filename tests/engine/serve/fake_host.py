@@ -1,6 +1,7 @@
 """A host process with a fake engine, started by tests as a script. `model` is a folder: what lies in it steers the fake.
 
-`load_seconds` (a number), `load_error` (a sentence): how loading goes. The prefix of a request says what to do: `sleep SECONDS`,
+`load_seconds` (a number), `load_error` (a sentence): how loading goes. `tick_seconds` (a number) replaces how often the host asks
+whether it is needed, `log` (a path) where it writes. The prefix of a request says what to do: `sleep SECONDS`,
 `die`, `fail`, else it is echoed. Each request's end is appended to `notes`.
 """
 
@@ -10,9 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from engine.api import Fill, InfillRequest, InfillResult, empty_result
 from engine.errors import CheckpointError, RequestError
-from engine.serve.host import main
+from engine.serve import address, host
 
 STEP = 0.01
 
@@ -51,8 +54,13 @@ class FakeEngine:
             file.write(line + "\n")
 
 
+def model_folder(name: str) -> Path:
+    """The fake model's folder: what the configuration names, unless that is the name of a pulled one."""
+    return Path(os.environ.get("DLSP_FAKE_MODEL", name))
+
+
 def load(config, on_progress):
-    folder = Path(config.model)
+    folder = model_folder(config.model)
     engine = FakeEngine(folder)
     engine.note(f"load {os.getpid()}")
     delay = folder / "load_seconds"
@@ -65,5 +73,15 @@ def load(config, on_progress):
     return engine
 
 
+def steered() -> None:
+    """What lies in the model's folder and concerns the host itself."""
+    folder = model_folder(msgspec.json.decode(sys.argv[sys.argv.index("--config") + 1])["model"])
+    if (folder / "tick_seconds").exists():
+        host._TICK_SECONDS = float((folder / "tick_seconds").read_text())
+    if (folder / "log").exists():
+        address.log_file = lambda place: Path((folder / "log").read_text())
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:], load)
+    steered()
+    host.main(sys.argv[1:], load)

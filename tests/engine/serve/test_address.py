@@ -74,6 +74,18 @@ def test_configurations_that_differ_do_not_share_a_place(runtime):
     assert first.socket.name.startswith(EngineConfig().key)
 
 
+def test_a_name_that_means_other_weights_now_has_another_host(runtime, monkeypatch):
+    config = EngineConfig(model="adapted/mine")
+    places = []
+    for pulled in (None, Path("/models/adapted--mine/a"), Path("/models/adapted--mine/b")):
+        monkeypatch.setattr(address.store, "locate", lambda name, pulled=pulled: pulled if name == "adapted/mine" else None)
+        places.append(address.find_place(config))
+        assert places[-1] == address.find_place(config)
+        assert len(places[-1].name) == len(address.find_place(EngineConfig()).name)
+    assert len({place.name for place in places}) == 3
+    assert address.find_place(EngineConfig(model=f"{config.model}@a")) not in places
+
+
 def test_the_lock_is_exclusive_until_closed(runtime):
     path = address.find_place(EngineConfig()).lock
     assert not address.lock_is_held(path)
@@ -140,6 +152,32 @@ def test_a_broken_record_is_no_record(runtime, content):
     assert address.running_hosts() == []
 
 
+def test_a_host_of_another_version_is_listed_though_we_could_not_serve_what_it_serves(runtime):
+    lock_of, record_of = runtime / "dlsp" / "newer.lock", runtime / "dlsp" / "newer.json"
+    address.runtime_folder()
+    record_of.write_text(
+        '{"pid": 7, "config": {"model": "m", "device": "xpu", "dtype": "fp4"}, "address": {"socket": "s"}, "started": 1.0}'
+    )
+    assert address.running_hosts() == []
+    lock = address.take_lock(lock_of)
+    (host,) = address.running_hosts()
+    assert (host.pid, host.config.model, host.config.device, host.config.dtype) == (7, "m", "xpu", "fp4")
+    os.close(lock)
+
+
+def test_a_lock_whose_file_was_removed_or_replaced_is_nobodys(runtime):
+    place = address.find_place(EngineConfig())
+    lock = address.take_lock(place.lock)
+    assert address.is_lock_of(place, lock)
+    place.lock.unlink()
+    assert not address.is_lock_of(place, lock)
+    other = address.take_lock(place.lock)
+    assert address.is_lock_of(place, other)
+    assert not address.is_lock_of(place, lock)
+    os.close(lock)
+    os.close(other)
+
+
 def test_only_hosts_that_hold_their_lock_are_running(runtime):
     place = address.find_place(EngineConfig())
     listener, where = address.open_socket(place)
@@ -165,6 +203,25 @@ def test_no_log_folder_is_no_obstacle(runtime, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     place = address.find_place(EngineConfig())
     assert address.log_file(place).parent == place.folder
+
+
+@pytest.mark.parametrize("which", ["open", "stat"])
+def test_a_log_folder_of_somebody_else_is_no_obstacle(runtime, monkeypatch, which):
+    place = address.find_place(EngineConfig())
+    theirs = address.log_file(place)
+
+    def refuse(really):
+        def call(path, *arguments, **facts):
+            if str(path) == str(theirs):
+                raise PermissionError(13, "Permission denied", str(path))
+            return really(path, *arguments, **facts)
+
+        return call
+
+    monkeypatch.setattr(os, which, refuse(getattr(os, which)))
+    path = address.log_file(place)
+    assert path == (place.folder / theirs.name if which == "open" else theirs)
+    os.close(address.open_log(path))
 
 
 def test_a_socket_name_fits_with_room_for_the_version():

@@ -1,12 +1,14 @@
 """Real host processes with a fake engine: double start, what a killed host leaves, signals, idle exit, tokens, hostile folders."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 
 from engine.api import InfillRequest, InfillResult, Status
+from engine.models import store
 from engine.serve import address
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets and signals")
@@ -73,7 +76,7 @@ def test_it_answers_before_loading_and_serves_afterwards(hosts, runtime):
     log = Path(where.log)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert "hello" not in log.read_text()
-    assert os.readlink(f"/proc/{where.pid}/cwd") == str(runtime / "dlsp") if sys.platform == "linux" else True
+    assert os.readlink(f"/proc/{where.pid}/cwd") == "/" if sys.platform == "linux" else True
 
 
 def test_what_a_killed_host_leaves_is_no_obstacle(hosts):
@@ -121,6 +124,73 @@ def test_it_leaves_when_nobody_needs_it_any_more(hosts):
     assert process.wait(15) == 0
     assert time.monotonic() - left > 1.2
     assert not Path(where.socket).exists()
+
+
+def test_a_host_whose_folder_was_emptied_leaves_what_its_successor_has(hosts, runtime):
+    first = hosts.start()
+    where = hosts.answer(first)
+    shutil.rmtree(runtime / "dlsp")
+    second = hosts.answer(hosts.start())
+    assert second.pid != where.pid
+    assert second.socket == where.socket
+    first.terminate()
+    assert first.wait(5) == 0
+    assert [host.pid for host in address.running_hosts()] == [second.pid]
+    assert healthz(second)["pid"] == second.pid
+
+
+@pytest.mark.parametrize("lost", ["sock", "lock"])
+def test_a_host_that_nobody_finds_any_more_leaves(hosts, runtime, lost):
+    (hosts.folder / "tick_seconds").write_text("0.1")
+    process = hosts.start()
+    where = hosts.answer(process)
+    wait_until_ready(where)
+    with client(where) as http, http.stream("GET", "/v1/status") as response:
+        lines = response.iter_lines()
+        next(lines)
+        Path(where.socket).with_suffix(f".{lost}").unlink()
+        rest = [msgspec.json.decode(line, type=Status) for line in lines]
+    assert (rest[-1].state, rest[-1].reason) == ("idle", "stopped")
+    assert process.wait(5) == 0
+
+
+def test_a_host_whose_model_was_replaced_makes_room_once_it_is_done(hosts, runtime, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("DLSP_FAKE_MODEL", str(hosts.folder))
+    (hosts.folder / "tick_seconds").write_text("0.1")
+    config = hosts.config(model="adapted/mine")
+    put("a" * 40)
+    first = hosts.start(config=config)
+    where = hosts.answer(first)
+    wait_until_ready(where)
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(infill, where, "sleep 1")
+        while "start sleep 1" not in hosts.notes():
+            time.sleep(0.01)
+        put("b" * 40)
+        second = hosts.answer(hosts.start(config=config))
+        assert second.pid != where.pid
+        assert second.socket != where.socket
+        assert answer.result().text == "sleep 1"
+    assert first.wait(5) == 0
+    assert time.monotonic() - began > 1
+    assert [host.pid for host in address.running_hosts()] == [second.pid]
+
+
+def put(commit):
+    """A pulled revision of `adapted/mine`, later than those before."""
+    folder = store.place("adapted/mine", commit, store.default_root())
+    folder.mkdir(parents=True)
+    store.write(folder, store.Manifest(id="adapted/mine", revision=commit, commit=commit, files=(), pulled=time.time()))
+
+
+def test_no_log_at_all_is_no_obstacle(hosts, runtime, monkeypatch):
+    (hosts.folder / "log").write_text("/dev/full/engine.log")
+    where = hosts.answer(hosts.start())
+    assert where.log == "/dev/full/engine.log"
+    wait_until_ready(where)
+    assert infill(where, "hello").text == "hello"
 
 
 def test_loopback_tcp_asks_for_the_token(hosts):

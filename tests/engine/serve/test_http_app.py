@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import weakref
 
 import httpx
 import msgspec
@@ -228,6 +229,31 @@ async def test_an_unforeseen_load_failure_is_a_state_too():
     assert service.status.reason == "host_error"
     assert "libcuda.so is a text file" in service.status.message
     assert "dlsp doctor" in service.status.message
+    await service.close("stopped")
+
+
+@pytest.mark.parametrize("kind", [CheckpointError, RuntimeError])
+async def test_a_model_that_fails_late_does_not_stay_in_memory(kind):
+    class Network:
+        pass
+
+    networks = []
+
+    def move(network):
+        raise RuntimeError("out of memory")
+
+    def load(config, progress):
+        network = Network()
+        networks.append(weakref.ref(network))
+        try:
+            move(network)
+        except RuntimeError as error:
+            raise kind("It does not fit.") from error
+
+    service = EngineService(EngineConfig(), load)
+    service.start()
+    await until(lambda: service.status.state == "error")
+    await until(lambda: networks[0]() is None)
     await service.close("stopped")
 
 
