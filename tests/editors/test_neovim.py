@@ -258,8 +258,6 @@ def test_a_killed_server_comes_back(person: Open) -> None:
     editor = person()
     server = "local c = require('dlsp.lsp').client(vim.api.nvim_get_current_buf()) return c and c.id"
     first = editor.lua(server)
-    # Neovim itself says that a server ended, in a sentence too long for one line, and would wait for Enter.
-    editor.nvim.command("set cmdheight=5")
     os.kill(server_pid(editor), signal.SIGKILL)
 
     editor.until(lambda: editor.lua(server) not in (None, first), "another server", 60)

@@ -398,8 +398,6 @@ def test_a_server_that_dies_leaves_no_marked_lines(start: Start) -> None:
     editor.type(":1Dlsp infill<CR>")
     marked = "return #vim.api.nvim_buf_get_extmarks(0, vim.api.nvim_get_namespaces()['dlsp.busy'], 0, -1, {})"
     editor.until(lambda: editor.lua(marked) == 1, "a marked line", 10)
-    # Room for what Neovim itself says of it, or it would wait for Enter.
-    editor.nvim.command("set cmdheight=5")
     editor.lua("_G.dispatch.on_exit(137, 9)")
     editor.until(lambda: editor.lua(marked) == 0, "a line that is not marked", 10)
 
@@ -440,7 +438,10 @@ def test_every_subcommand_is_offered_and_reaches_the_server(start: Start) -> Non
     [
         ("nonsense", "there is no `:Dlsp nonsense`; there are: again"),
         ("refine 7", "`7` is no noise level"),
+        ("refine nan", "`nan` is no noise level"),
         ("snooze soon", "`soon` is no number of minutes"),
+        ("snooze nan", "`nan` is no number of minutes"),
+        ("snooze inf", "`inf` is no number of minutes"),
         ("snooze 5 6", "takes one argument"),
     ],
 )

@@ -80,6 +80,10 @@ function M.create()
       lsp.notify(client, 'textDocument/didFocus', { textDocument = { uri = vim.uri_from_bufnr(event.buf) } })
     end
   end)
+  -- Later, because who makes a buffer for himself may name it before he says that it is no file.
+  on({ 'BufFilePost', 'BufWritePost' }, vim.schedule_wrap(function(event)
+    server.on_named(event.buf)
+  end))
   on('ColorScheme', draw.highlights)
   on('VimLeavePre', server.leave)
   draw.highlights()

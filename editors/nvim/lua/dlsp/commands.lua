@@ -16,10 +16,13 @@ local namespace = api.nvim_create_namespace('dlsp.busy')
 ---@field [4] integer
 
 --- The client for the current buffer; says what is wrong if there is none.
+---@param any? boolean one of another buffer will do
 ---@return vim.lsp.Client?
-local function client_or_say()
-  local client = lsp.client(api.nvim_get_current_buf())
-  if not client then
+local function client_or_say(any)
+  local client = lsp.client(api.nvim_get_current_buf()) or any and lsp.client() or nil
+  if not client and vim.bo.buftype == '' and not server.is_file(0) then
+    status.say('this buffer has no file yet; save it first.', vim.log.levels.WARN)
+  elseif not client then
     status.say('no server runs for this file. `:checkhealth dlsp` says why, `:Dlsp restart` starts it.', vim.log.levels.WARN)
   end
   return client
@@ -29,8 +32,9 @@ end
 ---@param name string without `dlsp.`
 ---@param argument table
 ---@param done? fun()
-local function execute(name, argument, done)
-  local client = client_or_say()
+---@param any? boolean it is not about the current buffer
+local function execute(name, argument, done, any)
+  local client = client_or_say(any)
   if not client then
     return
   end
@@ -46,6 +50,13 @@ local function execute(name, argument, done)
   if not sent and done then
     done()
   end
+end
+
+--- Run a command that is about the server and not about a file.
+---@param name string
+---@param argument? table
+local function control(name, argument)
+  execute(name, argument or {}, nil, true)
 end
 
 --- Fill, refine or repair. What is to be filled is marked until the server has answered.
@@ -180,6 +191,14 @@ local function cursor()
   return { row - 1, col, row - 1, col }
 end
 
+--- A number that can be sent; nil if it is none, such as `nan`.
+---@param said string
+---@return number?
+local function number_of(said)
+  local number = tonumber(said)
+  return number and number - number == 0 and number or nil
+end
+
 --- A share such as 0.3 or 30%; nil, and a sentence, if it is none.
 ---@param said? string
 ---@return table? more
@@ -187,7 +206,7 @@ local function noise_of(said)
   if not said then
     return {}
   end
-  local number = tonumber((said:gsub('%%$', '')))
+  local number = number_of((said:gsub('%%$', '')))
   number = number and (said:match('%%$') and number / 100 or number)
   if not number or number < 0 or number > 1 then
     status.say(('`%s` is no noise level. Give a share from 0 (keep all) to 1 (write anew), such as 0.3.'):format(said), vim.log.levels.WARN)
@@ -196,34 +215,45 @@ local function noise_of(said)
   return { noise = number }
 end
 
---- Lines in a scratch window that `q` closes.
+--- A window for lines that are shown later; `q` closes it.
 ---@param name string
----@param shown string[]
-local function scratch(name, shown)
-  vim.cmd('botright new')
-  local buf = api.nvim_get_current_buf()
-  vim.bo[buf].buftype, vim.bo[buf].bufhidden, vim.bo[buf].swapfile = 'nofile', 'wipe', false
+---@return fun(shown: string[]) show these, wherever the cursor is by then
+local function scratch(name)
+  local buf = api.nvim_create_buf(false, true)
+  vim.bo[buf].bufhidden = 'wipe'
   pcall(api.nvim_buf_set_name, buf, name)
-  api.nvim_buf_set_lines(buf, 0, -1, false, shown)
-  vim.bo[buf].modifiable = false
-  api.nvim_win_set_height(0, math.min(#shown + 1, math.floor(vim.o.lines / 2)))
   vim.keymap.set('n', 'q', '<Cmd>close<CR>', { buffer = buf })
+  -- A mapping may have asked for it in Insert mode; then the cursor stays where one types.
+  api.nvim_open_win(buf, api.nvim_get_mode().mode:sub(1, 1) ~= 'i', { split = 'below', win = -1 })
+  return function(shown)
+    if not api.nvim_buf_is_valid(buf) then
+      return
+    end
+    vim.bo[buf].modifiable = true
+    api.nvim_buf_set_lines(buf, 0, -1, false, shown)
+    vim.bo[buf].modifiable = false
+    for _, win in ipairs(vim.fn.win_findbuf(buf)) do
+      api.nvim_win_set_height(win, math.min(#shown + 1, math.floor(vim.o.lines / 2)))
+    end
+  end
 end
 
 local function doctor()
-  local program, file = server.find(), api.nvim_buf_get_name(0)
-  if not program then
-    status.say(server.advice(), vim.log.levels.WARN)
+  local cmd, file, buf = server.words(), api.nvim_buf_get_name(0), api.nvim_get_current_buf()
+  if not cmd then
+    local unnamed = '`cmd` in the options does not say how to run the doctor; run `dlsp doctor` where the server is.'
+    status.say(server.command() and unnamed or server.advice(), vim.log.levels.WARN)
     return
   end
-  local client = lsp.client(api.nvim_get_current_buf())
-  local cmd = { program, 'doctor', '--root', client and client.root_dir or client and client.config.root_dir or vim.fn.getcwd() }
-  if file ~= '' and vim.bo.buftype == '' then
+  local client = lsp.client(buf)
+  vim.list_extend(cmd, { 'doctor', '--root', client and client.root_dir or client and client.config.root_dir or vim.fn.getcwd() })
+  if server.is_file(buf) then
     vim.list_extend(cmd, { '--file', file })
   end
-  status.say('the doctor is looking …')
+  local show = scratch('dlsp doctor')
+  show({ 'the doctor is looking …' })
   vim.system(cmd, { text = true, env = { NO_COLOR = '1' } }, vim.schedule_wrap(function(done)
-    scratch('dlsp doctor', vim.split(vim.trim((done.stdout or '') .. (done.stderr or '')), '\n', { plain = true }))
+    show(vim.split(vim.trim((done.stdout or '') .. (done.stderr or '')), '\n', { plain = true }))
   end))
 end
 
@@ -238,29 +268,29 @@ local subcommands = {
   toggle = {
     run = function(_, word)
       local language = word == 'language' and vim.bo.filetype or word
-      execute('toggle', language and { language = language } or {})
+      control('toggle', language and { language = language })
     end,
     words = { 'language' },
   },
   snooze = {
     run = function(_, word)
-      local minutes = word and tonumber(word)
+      local minutes = word and number_of(word)
       if word and not minutes then
         status.say(('`%s` is no number of minutes.'):format(word), vim.log.levels.WARN)
         return
       end
-      execute('snooze', minutes and { minutes = minutes } or {})
+      control('snooze', minutes and { minutes = minutes })
     end,
     words = { '5', '10', '30', '60' },
   },
   resume = {
     run = function()
-      execute('resume', {})
+      control('resume')
     end,
   },
   reset = {
     run = function()
-      execute('reset', {})
+      control('reset')
     end,
   },
   status = {
@@ -314,7 +344,11 @@ local subcommands = {
   },
   log = {
     run = function()
-      execute('logFile', {})
+      if lsp.client() then
+        control('logFile')
+      else
+        status.show_log(server.log_file())
+      end
     end,
   },
   restart = { run = server.restart },

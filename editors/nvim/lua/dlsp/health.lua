@@ -24,22 +24,27 @@ local function neovim()
   return true
 end
 
----@return string? program
+---@return string[]? words that run it
 local function found()
   health.start('Server')
   local program = server.find()
   if type(options.get().cmd) == 'function' then
     health.ok('`cmd` is a function that connects to it')
-    return program
+    return server.words()
   elseif program then
     health.ok(vim.fn.exepath(program))
-    local done = vim.system({ program, '--version' }, { text = true }):wait(20000)
+    local words = server.words()
+    if not words then
+      health.info('`cmd` has no word `serve`, so its version and what `dlsp doctor` finds are not known.')
+      return nil
+    end
+    local done = vim.system(vim.list_extend({ unpack(words) }, { '--version' }), { text = true }):wait(20000)
     if done.code == 0 then
       health.ok(vim.trim(done.stdout))
     else
       health.error('It does not run: ' .. vim.trim(done.stderr or ''))
     end
-    return program
+    return words
   end
   health.error('dlsp: ' .. server.advice())
   if not options.get().cmd then
@@ -54,10 +59,10 @@ local function found()
   return nil
 end
 
----@param program string
-local function doctor(program)
+---@param words string[]
+local function doctor(words)
   health.start('What `dlsp doctor` finds')
-  local done = vim.system({ program, 'doctor', '--json' }, { text = true }):wait(60000)
+  local done = vim.system(vim.list_extend({ unpack(words) }, { 'doctor', '--json' }), { text = true }):wait(60000)
   local ok, checks = pcall(vim.json.decode, done.stdout or '')
   if not ok or type(checks) ~= 'table' then
     health.error('The doctor did not answer: ' .. vim.trim(done.stderr or ''))
@@ -125,9 +130,9 @@ function M.check()
   if not neovim() then
     return
   end
-  local program = found()
-  if program then
-    doctor(program)
+  local words = found()
+  if words then
+    doctor(words)
   end
   clients()
   keys()

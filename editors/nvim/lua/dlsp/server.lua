@@ -16,6 +16,10 @@ local attached = {}
 local crashes = {}
 local leaving = false
 local told = false
+---@type table<integer, true> buffers that had a type before they were files
+local early = {}
+---@type { code: integer, signal: integer }? how the server ended that is ending right now
+local ending
 
 -- editors/nvim/lua/dlsp/server.lua, in the source tree of dlsp.
 local HERE = debug.getinfo(1, 'S').source:sub(2)
@@ -77,6 +81,37 @@ function M.command()
   return { program, 'serve', '--stdio' }
 end
 
+--- The words that run the program, to which `doctor` or `--version` can be added: with a launcher, all before `serve`.
+--- Nil if it is not found, or if `cmd` does not say it.
+---@return string[]?
+function M.words()
+  local cmd, program = options.get().cmd, M.find()
+  if not program or type(cmd) ~= 'table' or #cmd == 1 then
+    return program and { program }
+  end
+  for i = #cmd, 2, -1 do
+    if cmd[i] == 'serve' then
+      return vim.list_extend({ program }, vim.list_slice(cmd, 2, i - 1))
+    end
+  end
+  return nil
+end
+
+--- Where the server writes its log, for when it cannot be asked.
+---@return string
+function M.log_file()
+  local folder
+  if vim.fn.has('win32') == 1 then
+    folder = (vim.env.LOCALAPPDATA or '~/AppData/Local') .. '/dlsp/Logs'
+  elseif vim.fn.has('mac') == 1 then
+    folder = '~/Library/Logs/dlsp'
+  else
+    local state = vim.env.XDG_STATE_HOME or ''
+    folder = (state ~= '' and state or '~/.local/state') .. '/dlsp/log'
+  end
+  return vim.fs.normalize(folder .. '/server.log')
+end
+
 --- How to get the server, for a person.
 ---@return string
 function M.advice()
@@ -105,7 +140,7 @@ end
 --- Whether a buffer is a file. Two without a name would be one document for the server.
 ---@param buf integer
 ---@return boolean
-local function is_file(buf)
+function M.is_file(buf)
   return vim.bo[buf].buftype == '' and vim.api.nvim_buf_get_name(buf) ~= ''
 end
 
@@ -118,6 +153,20 @@ local function start(config, buf)
   end
 end
 
+--- What is told of the server's messages and of its end. Neovim's own sentence on a crash is longer than the command line, and would
+--- take the next key for the answer to it. So Neovim hears of an ordinary end, and `on_exit`, which it calls meanwhile, looks here.
+---@param dispatchers vim.lsp.rpc.Dispatchers
+---@return vim.lsp.rpc.Dispatchers
+local function quiet(dispatchers)
+  return vim.tbl_extend('force', dispatchers, {
+    on_exit = function(code, signal)
+      ending = { code = code, signal = signal }
+      dispatchers.on_exit(0, 15)
+      ending = nil
+    end,
+  })
+end
+
 ---@param code integer
 ---@param signal integer
 ---@param id integer
@@ -125,8 +174,18 @@ local function on_exit(code, signal, id)
   local ended = attached[id]
   attached[id] = nil
   status.gone(id)
+  if ending then
+    code, signal = ending.code, ending.signal
+  end
   -- Status 0 and the signal of `client:stop(true)` are what somebody wanted.
-  if not ended or leaving or ended.stopping or (code == 0 and (signal == 0 or signal == 15)) then
+  if leaving or (ended and ended.stopping) or (code == 0 and (signal == 0 or signal == 15)) then
+    return
+  end
+  local how = signal ~= 0 and 'signal ' .. signal or 'exit code ' .. code
+  if not ended then
+    vim.schedule(function()
+      status.say(('the server ended at once (%s). `:Dlsp doctor` looks why.'):format(how), vim.log.levels.WARN)
+    end)
     return
   end
   local now = uv.now()
@@ -134,14 +193,17 @@ local function on_exit(code, signal, id)
     return now - moment < WITHIN
   end, crashes)
   crashes[#crashes + 1] = now
-  if not options.get().restart then
-    return
-  end
+  local restart = options.get().restart
   vim.schedule(function()
+    if not restart then
+      status.say(('the server ended (%s). `:Dlsp restart` starts it again.'):format(how), vim.log.levels.WARN)
+      return
+    end
     if #crashes > CRASHES then
       status.say(('the server ended %d times in a row and stays down. `:Dlsp doctor` looks why, `:Dlsp restart` tries again.'):format(#crashes), vim.log.levels.ERROR)
       return
     end
+    status.say(('the server ended (%s) and is started again.'):format(how), vim.log.levels.WARN)
     -- Neovim forgets the old client a little later, and would take it for the one that runs.
     vim.defer_fn(function()
       for buf in pairs(ended.buffers) do
@@ -170,15 +232,21 @@ function M.config()
   return {
     name = lsp.NAME,
     -- Where there is no program, `root_dir` keeps this from being called until there is one.
-    cmd = M.command() or function(dispatchers, config)
+    cmd = function(dispatchers, config)
       local cmd = M.command() or { 'dlsp', 'serve', '--stdio' }
-      return type(cmd) == 'function' and cmd(dispatchers, config) or vim.lsp.rpc.start(cmd, dispatchers, { cwd = config and config.cmd_cwd })
+      if type(cmd) == 'function' then
+        return cmd(quiet(dispatchers), config)
+      end
+      -- Neovim 0.10 does not say the configuration.
+      config = config or {}
+      return vim.lsp.rpc.start(cmd, quiet(dispatchers), { cwd = config.cmd_cwd, env = config.cmd_env, detached = config.detached })
     end,
     -- No `filetypes`: which languages get suggestions is a setting of dlsp, and buffers without a file are never attached.
     -- A file outside any project gets completions too.
     workspace_required = false,
     root_dir = function(buf, on_dir)
-      if not is_file(buf) then
+      if not M.is_file(buf) then
+        early[buf] = true
         return
       end
       local cmd = vim.lsp.config and vim.lsp.config[lsp.NAME].cmd
@@ -199,15 +267,15 @@ end
 --- Start the server for every file, with a Neovim that has no `vim.lsp.enable` (0.10).
 function M.enable_the_old_way()
   local function try(buf)
-    if not is_file(buf) then
+    if not M.is_file(buf) then
+      early[buf] = true
       return
     end
-    local cmd = M.command()
-    if not cmd then
+    if not M.command() then
       return say_missing()
     end
     local config = M.config()
-    config.cmd, config.root_dir = cmd, vim.fs.root(buf, options.get().root_markers)
+    config.root_dir = vim.fs.root(buf, options.get().root_markers)
     config.capabilities = vim.lsp.protocol.make_client_capabilities()
     start(config, buf)
   end
@@ -221,6 +289,30 @@ function M.enable_the_old_way()
     if vim.api.nvim_buf_is_loaded(buf) and vim.bo[buf].filetype ~= '' then
       try(buf)
     end
+  end
+end
+
+--- Attach a file that has none of our clients.
+---@param buf integer
+local function attach(buf)
+  if not vim.api.nvim_buf_is_loaded(buf) or not M.is_file(buf) or vim.bo[buf].filetype == '' then
+    return
+  end
+  if #vim.lsp.get_clients({ name = lsp.NAME, bufnr = buf }) > 0 then
+    return
+  end
+  -- What is done when a file gets its type, without the commands of anybody else; where dlsp is not enabled there is no such group.
+  local group = vim.lsp.enable and 'nvim.lsp.enable' or 'dlsp.enable'
+  pcall(vim.api.nvim_exec_autocmds, 'FileType', { group = group, buffer = buf, modeline = false })
+end
+
+--- A buffer has been named or saved. One that had its type before it had its name is attached now, and no other:
+--- who has taken the client from a buffer does not want it back.
+---@param buf integer
+function M.on_named(buf)
+  if early[buf] and vim.api.nvim_buf_is_valid(buf) and M.is_file(buf) then
+    early[buf] = nil
+    attach(buf)
   end
 end
 
@@ -246,7 +338,7 @@ function M.leave()
   leaving = true
 end
 
---- Stop the server and start it anew for the same buffers; start it for this buffer if none runs.
+--- Stop the server and start it anew for the same buffers and for this one; start it for all files if none runs.
 function M.restart()
   crashes, told = {}, false
   local clients = vim.lsp.get_clients({ name = lsp.NAME })
@@ -256,13 +348,13 @@ function M.restart()
     end
     -- `doautoall` would run the user's own commands, too; these two only look for buffers that lack a client.
     if vim.lsp.enable then
-      vim.lsp.config(lsp.NAME, { cmd = M.command() })
       vim.lsp.enable(lsp.NAME)
     else
       M.enable_the_old_way()
     end
     return
   end
+  local here, left = vim.api.nvim_get_current_buf(), #clients
   for _, client in ipairs(clients) do
     local one = attached[client.id] or { config = client.config, buffers = {} }
     one.stopping = true
@@ -282,6 +374,10 @@ function M.restart()
       timer:close()
       for _, buf in ipairs(buffers) do
         start(one.config, buf)
+      end
+      left = left - 1
+      if left == 0 then
+        attach(here)
       end
     end))
   end

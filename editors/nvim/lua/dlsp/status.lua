@@ -31,6 +31,25 @@ function M.say(sentence, level)
   vim.notify(line, level or vim.log.levels.INFO)
 end
 
+--- Open the server's log in a window of its own, at its end.
+---@param path string
+---@return boolean shown
+function M.show_log(path)
+  if not vim.uv.fs_stat(path) then
+    M.say(('there is no log yet; it will be %s.'):format(path))
+    return false
+  end
+  local win = vim.fn.bufwinid(vim.fn.bufadd(path))
+  if win ~= -1 then
+    api.nvim_set_current_win(win)
+  end
+  -- Other Neovims may have it open, too.
+  vim.cmd(('noswapfile %s %s'):format(win == -1 and 'botright sview' or 'view', vim.fn.fnameescape(path)))
+  vim.bo.modifiable = false
+  vim.cmd('normal! G')
+  return true
+end
+
 --- Call a function after every change.
 ---@param listener fun()
 function M.listen(listener)
@@ -60,6 +79,10 @@ M.handlers = {
     local levels = { vim.log.levels.ERROR, vim.log.levels.WARN, vim.log.levels.INFO, vim.log.levels.DEBUG }
     M.say((params.message:gsub('^dlsp: ', '')), levels[params.type] or vim.log.levels.INFO)
     return vim.NIL
+  end,
+  -- All that the server shows is its log. Neovim itself would show it in place of the file that one is at.
+  ['window/showDocument'] = function(_, params)
+    return { success = M.show_log(vim.uri_to_fname(params.uri)) }
   end,
 }
 
