@@ -209,4 +209,3 @@ def _indentation(snapshot: Snapshot, around: int, style: Style) -> tuple[bool, i
     if own or (own is None and sum(line.startswith("\t") for line in lines) > len(spaces)):
         return True, 4
     return False, min((count for count in spaces if count in (2, 3, 4, 8)), default=4)
-
