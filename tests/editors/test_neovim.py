@@ -164,7 +164,9 @@ def test_a_selection_is_filled_in_one_step_of_undo(person: Open) -> None:
     assert editor.lines()[0].startswith("import numpy as ")
     assert "12345678" not in editor.buffer()
     assert editor.lines()[1:] == text.splitlines()[1:]
-    assert editor.lua("return #vim.api.nvim_buf_get_extmarks(0, vim.api.nvim_get_namespaces()['dlsp.busy'], 0, -1, {})") == 0
+    marks = "return #vim.api.nvim_buf_get_extmarks(0, vim.api.nvim_get_namespaces()['dlsp.busy'], 0, -1, {})"
+    # The edit comes before the command's answer.
+    editor.until(lambda: editor.lua(marks) == 0, "unmarked text")
     filled = editor.buffer()
     assert saved(editor) == filled
     editor.type("u")
