@@ -23,6 +23,7 @@ from dlsp.context.workspace import Workspace
 from dlsp.documents import Change, Edit, Encoding, Point, Snapshot, changed, opened
 from dlsp.flights import Flights
 from dlsp.history import EditHistory
+from dlsp.holes.last import LastFilling
 from dlsp.notebooks import Notebooks
 from dlsp.outcomes import Ledger
 from dlsp.pace import Pace, median
@@ -67,6 +68,7 @@ class Session:
         self.status = StatusBoard()
         self.encoding: Encoding = "utf-16"
         self.pace = Pace()
+        self.last_filling = LastFilling()
         self.overrides = Overrides()
         self.ledger = Ledger()
         self.recent = RecentEdits()

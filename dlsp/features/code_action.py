@@ -16,10 +16,10 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from dlsp import syntax
 from dlsp.documents import Point, Snapshot, Span
 from dlsp.edits import Place, workspace_edit
-from dlsp.features.infill import edit_style, write_down
+from dlsp.features.infill import edit_style, tell, write_down
 from dlsp.features.protocol import Server
 from dlsp.features.wishes import COMMANDS, Argument, Wish, as_json, label_of, read_argument, task_of
-from dlsp.holes.openings import Filling, of_markers
+from dlsp.holes.openings import Filling, lines_of, of_markers, text_of
 from dlsp.infilling import fill, sentence
 from dlsp.session import Session
 from dlsp.trigger import gate
@@ -105,6 +105,8 @@ class _Actions:
             if not filling.holes:
                 raise JsonRpcException(filling.message, types.LSPErrorCodes.RequestFailed.value)
             self._known = (key, filling)
+            self._session.last_filling.offer(filling)
+            tell(self._server, filling)
         place = Place(filling.basis, Point(0, 0), self._session.encoding)
         return workspace_edit(place, filling, edit_style(self._server, self._session), label_of(argument.kind, len(filling.holes)))
 
@@ -120,9 +122,10 @@ class _Actions:
         if span.start != span.end:
             offers += [
                 _Offer(INFILL, "infill", "dlsp: Fill the selection", (span,)),
-                _Offer(REFINE, "refine", "dlsp: Refine the selection", (span,)),
                 _Offer(ALTERNATIVES, "alternatives", "dlsp: Fill the selection differently", (span,)),
             ]
+            if text_of(snapshot, span).strip():
+                offers.insert(1, _Offer(REFINE, "refine", "dlsp: Refine the selection", (span,)))
         if _asked_for(HOLES, context.only):
             here = len(of_markers(snapshot, span, self._session.settings.hole_markers))
             count = here or self._holes_of(snapshot)
@@ -150,13 +153,17 @@ class _Actions:
             if start == end:
                 # Some only say on which line something is wrong.
                 start, end = Point(start.line, 0), Point(start.line, len(snapshot.line(start.line)))
+            if not text_of(snapshot, Span(start, end)).strip():
+                # Many parsers report what is missing behind the last line that says something; blanks themselves are a matter of style.
+                row = next((number for number in range(start.line, -1, -1) if snapshot.line(number).strip()), -1)
+                if row < 0 or diagnostic.severity == types.DiagnosticSeverity.Warning:
+                    continue
+                start, end = Point(row, 0), Point(row, len(snapshot.line(row)))
             said = " ".join(diagnostic.message.split())
             said = said if len(said) <= _TITLE_CHARACTERS else said[: _TITLE_CHARACTERS - 1] + "…"
             offers.append(_Offer(REPAIR, "repair", f"dlsp: Repair: {said}", (Span(start, end),), (diagnostic,)))
-        if not found:
-            lines = Span(Point(span.start.line, 0), Point(span.end.line, len(snapshot.line(span.end.line))))
-            if wrong := syntax.error_spans(snapshot, lines):
-                offers.append(_Offer(REPAIR, "repair", "dlsp: Repair the syntax error", wrong[:1]))
+        if not found and (wrong := syntax.error_spans(snapshot, lines_of(snapshot, span))):
+            offers.append(_Offer(REPAIR, "repair", "dlsp: Repair the syntax error", wrong[:1]))
         return offers
 
     def _action(self, snapshot: Snapshot, offer: _Offer, broken: str) -> types.CodeAction:

@@ -22,7 +22,6 @@ from dlsp.features.wishes import ABOUT_THE_LAST, COMMANDS, Argument, Wish, as_js
 from dlsp.features.work_progress import WorkProgress
 from dlsp.holes.openings import Filling
 from dlsp.infilling import Task, fill, sentence, settled
-from dlsp.infilling.last import LastFilling
 from dlsp.outcomes import Event
 from dlsp.session import Session
 
@@ -80,6 +79,19 @@ def write_down(session: Session, wish: Wish, filling: Filling, latency_ms: float
     session.ledger.sink(msgspec.structs.replace(happened, reason=filling.reason, latency_ms=rounded, stages=stages))
 
 
+def tell(server: Server, filling: Filling) -> None:
+    """One sentence, where there is nothing to see, or not all that was asked for."""
+    if filling.reason in _QUIET or not (filling.message or filling.skipped):
+        return
+    if filling.holes:
+        whole = len(filling.holes) + filling.skipped
+        said = f"Filled {len(filling.holes)} of {whole} holes. {filling.message}" if whole > 1 else filling.message
+    else:
+        said = filling.message
+    kind = types.MessageType.Warning if filling.reason in _TROUBLE else types.MessageType.Info
+    server.window_show_message(types.ShowMessageParams(type=kind, message=f"dlsp: {said}"))
+
+
 class _Run:
     """One command under way. Who ends it says why."""
 
@@ -99,7 +111,6 @@ class _Runs:
     def __init__(self, server: Server, session: Session) -> None:
         self._server, self._session = server, session
         self._running: dict[tuple[str, str], _Run] = {}
-        self._last = LastFilling()
 
     def cancel(self, uri: str | None) -> int:
         """End what is under way, for one document or for all; how many commands that were."""
@@ -119,7 +130,7 @@ class _Runs:
         latency_ms = (time.perf_counter() - began) * 1000
         self._session.status.answered(filling.reason, latency_ms, "" if applied else filling.message)
         write_down(self._session, wish, filling, latency_ms)
-        self._tell(filling)
+        tell(self._server, filling)
         return {
             "applied": applied,
             "reason": filling.reason,
@@ -165,7 +176,7 @@ class _Runs:
 
     def _last_spans(self, argument: Argument) -> tuple[Any, ...]:
         document = self._session.documents.get(argument.uri)
-        return self._last.spans(document.snapshot) if document else ()
+        return self._session.last_filling.spans(document.snapshot) if document else ()
 
     async def _filled(self, task: Task, title: str) -> Filling:
         """The filling of a task, with progress. Only the cancellation of the request itself is raised."""
@@ -219,20 +230,8 @@ class _Runs:
             why = answer.failure_reason if answer is not None else None
             said = f"The editor did not apply the edit ({why.rstrip('.')}). Run the command again." if why else ""
             return _without_holes(filling, "not_applied", said)
-        self._last.remember(now)
+        self._session.last_filling.remember(now)
         return now
-
-    def _tell(self, filling: Filling) -> None:
-        """One sentence, where there is nothing to see, or not all that was asked for."""
-        if filling.reason in _QUIET or not (filling.message or filling.skipped):
-            return
-        if filling.holes:
-            whole = len(filling.holes) + filling.skipped
-            said = f"Filled {len(filling.holes)} of {whole} holes. {filling.message}" if whole > 1 else filling.message
-        else:
-            said = filling.message
-        kind = types.MessageType.Warning if filling.reason in _TROUBLE else types.MessageType.Info
-        self._server.window_show_message(types.ShowMessageParams(type=kind, message=f"dlsp: {said}"))
 
 
 def _without_holes(filling: Filling, reason: str, message: str = "") -> Filling:

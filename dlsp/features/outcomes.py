@@ -33,7 +33,9 @@ def register(server: Server, session: Session) -> None:
     async def did_accept_partially(params: Any) -> None:
         item, units = _item(params), params.get("acceptedLength") if isinstance(params, Mapping) else None
         if item and isinstance(units, int) and not isinstance(units, bool) and units > 0:
-            accepted = len(item.encode("utf-16-le", "surrogatepass")[: 2 * units].decode("utf-16-le", "ignore"))
+            taken = item.encode("utf-16-le", "surrogatepass")[: 2 * units].decode("utf-16-le", "ignore")
+            # Suggestions are kept with "\n" line ends, whatever the document has.
+            accepted = len(taken.replace("\r\n", "\n"))
             _of_every_document(session, lambda uri: session.ledger.partially(uri, item, accepted, time.monotonic()), params)
 
     @server.feature(DID_FOCUS)

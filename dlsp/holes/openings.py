@@ -124,8 +124,9 @@ def of_errors(snapshot: Snapshot, span: Span) -> tuple[Opening, ...]:
 
     What stands there is a draft of which only the lines with the error are open.
     """
+    lines = lines_of(snapshot, span)
     start, end = _ordered(snapshot, span)
-    lines = Span(Point(start.line, 0), Point(end.line, len(snapshot.line(end.line))))
+    end = min(end, lines.end)
     found = []
     selected = (Span(start, end),) if start < end else ()
     for wrong in syntax.error_spans(snapshot, lines) or selected or _python_lines(snapshot, lines):
@@ -138,6 +139,13 @@ def of_errors(snapshot: Snapshot, span: Span) -> tuple[Opening, ...]:
         if opening.draft:
             found.append(msgspec.structs.replace(opening, noise=0.5, locked=_outside(snapshot, whole, rows)))
     return _disjoint(snapshot, found)
+
+
+def lines_of(snapshot: Snapshot, span: Span) -> Span:
+    """The lines of a span. One that ends where a line begins, as a selection of whole lines does, does not reach into that line."""
+    start, end = _ordered(snapshot, span)
+    last = end.line - 1 if end.column == 0 and end.line > start.line else end.line
+    return Span(Point(start.line, 0), Point(last, len(snapshot.line(last))))
 
 
 def regroup(holes: Sequence[_T]) -> tuple[tuple[_T, ...], tuple[_T, ...]]:

@@ -38,6 +38,9 @@ def refit(snapshot: Snapshot, opening: Opening, fill: Fill, style: Style = _UNSA
     if opening.noise < 1 or opening.locked:
         # Locked text stays exactly as it is, white space at the ends of its lines included.
         filters = (characters,) if opening.locked else (characters, trailing_space)
+        if not opening.locked:
+            # The hole ends where its draft does, before the line end.
+            draft = draft.with_text(draft.text.rstrip())
     else:
         draft = _flush(draft)
         cut = (block_end,) if opening.stub and opening.max_lines > 1 else ()

@@ -115,12 +115,14 @@ def _holes(snapshot: Snapshot, task: Task, settings: Settings) -> tuple[Opening,
     unit = (" " * size if task.style.insert_spaces else "\t") if size else ""
     if not task.spans:
         return of_marks(snapshot, task.marker) if task.marker else of_markers(snapshot, None, settings.hole_markers, unit)
-    found: list[Opening] = []
+    marked: list[Opening] = []
+    bare: list[Span] = []
     for span in task.spans:
         within = of_marks(snapshot, task.marker, span) if task.marker else of_markers(snapshot, span, settings.hole_markers, unit)
+        marked += within
         # A range that the client names and that holds no marker is a hole itself.
-        found += within or (() if task.marker else of_ranges(snapshot, [span]))
-    return _apart(tuple(found))
+        bare += () if within or task.marker else (span,)
+    return _apart((*marked, *of_ranges(snapshot, bare)))
 
 
 def _apart(openings: tuple[Opening, ...]) -> tuple[Opening, ...]:

@@ -49,7 +49,8 @@ def _without_surplus(draft: Draft, text: str) -> str:
             # A line below closes what the text closes.
             text = stripped[:-1].rstrip()
         else:
-            return ""
+            # In one line, a closer behind it has lost its opener; lines above the last may be a list `1) ...` or the arm of a `case`.
+            return "" if surplus < 0 and "\n" not in text else text
     return text
 
 

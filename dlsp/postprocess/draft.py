@@ -196,15 +196,17 @@ def _near_end(head: str) -> str:
 
 def _indentation(snapshot: Snapshot, around: int, style: Style) -> tuple[bool, int]:
     """Tabs or spaces, and how many: the editor's setting, unless a line is indented in the other manner, for the two do not go
-    together in one block; else by the lines near it; four spaces where nothing is indented."""
+    together in one block; else by the lines near it; four spaces where nothing is indented. Spaces alone may be alignment where
+    other lines have tabs."""
     if snapshot.language in _TAB_LANGUAGES:
         return True, style.tab_size or 4
     lead = snapshot.line(around)[:1]
-    own = lead == "\t" if lead.isspace() else False if snapshot.language in _SPACE_LANGUAGES else None
-    if style.tab_size > 0 and own in (None, not style.insert_spaces):
-        return not style.insert_spaces, style.tab_size
     first = max(0, around - _SAMPLED_LINES)
     lines = snapshot.lines[first : around + _SAMPLED_LINES]
+    spaced = lead == " " and not any(line.startswith("\t") for line in lines)
+    own = True if lead == "\t" else False if spaced or snapshot.language in _SPACE_LANGUAGES else None
+    if style.tab_size > 0 and own in (None, not style.insert_spaces):
+        return not style.insert_spaces, style.tab_size
     spaces = [len(line) - len(line.lstrip(" ")) for line in lines if line.startswith("  ") and line.strip()]
     if own or (own is None and sum(line.startswith("\t") for line in lines) > len(spaces)):
         return True, 4

@@ -15,6 +15,7 @@ from dlsp.postprocess.draft import Draft, in_order
 _QUOTES = "\"'`"
 _SEPARATORS = ",;:"
 _SHORTEST_WORD_OVERLAP = 3
+_MOST_CLOSERS = 32
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -28,23 +29,23 @@ def suffix_overlap(draft: Draft) -> Draft:
     if _says_rest_of_line(draft.with_text(text)):
         return _replacing(draft.with_text(text), len(draft.behind.rstrip()))
     if _closes_too_much(draft, text):
-        # The text means the closers behind it, and goes on behind its own.
-        draft = draft.with_text(whole)
-        count = len(draft.behind.rstrip()) if _says_rest_of_line(draft) else _said_closers(draft)
-        return _replacing(draft, count)
+        # The text may mean the closers behind it, and go on behind its own.
+        said = draft.with_text(whole)
+        if count := len(draft.behind.rstrip()) if _says_rest_of_line(said) else _said_closers(said):
+            return _replacing(said, count)
     return draft.with_text(text)
 
 
 def _replacing(draft: Draft, count: int) -> Draft:
     """The draft with its text in the place of so many further characters behind it."""
-    return msgspec.structs.replace(draft, replaces=draft.replaces + count, rest="", rest_pieces=()) if count else draft
+    return msgspec.structs.replace(draft, replaces=draft.replaces + count, rest="", rest_pieces=())
 
 
 def _said_closers(draft: Draft) -> int:
     """How many of the closers right behind the cursor the text says itself, so that without them none is too many; 0 where that
     does not help."""
     behind = draft.behind
-    for count in range(1, len(behind) - len(behind.lstrip(CLOSERS)) + 1):
+    for count in range(1, min(_MOST_CLOSERS, len(behind) - len(behind.lstrip(CLOSERS))) + 1):
         if in_order(behind[:count], draft.text) and _unopened(draft.head + draft.text + behind[count:]) <= _unopened(draft.head + behind):
             return count
     return 0

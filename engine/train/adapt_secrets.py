@@ -15,7 +15,7 @@ PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY( BLOCK)?-----|^
 enough: between it and the key may stand further headers, or whatever joins strings in a language."""
 
 ASSIGNED = re.compile(
-    r"""(?i)(?P<name>(?:secret|token|passw(?:or)?d|(?:api|access|private|signing|encryption)[_-]?key|credential|auth)[\w.-]*)"""
+    r"""(?i)(?P<name>(?:secret|token|passw(?:or)?d|(?:api|access|private|signing|encryption)[_-]?key|credential|auth)[\w.-]{0,80})"""
     r"""["'`]?\]?[ \t]*(?::[ \t]*[\w.\[\] |]{1,40}=|:=|=>|[:=])[ \t]*"""
     r"""(?:(?:[\w.]{1,40}\()?[bfru]{0,2}["'`])?(?:(?:bearer|basic|token)[ ])?(?P<value>[A-Za-z0-9+/_=-]{32,})(?![\w.(\[])"""
 )

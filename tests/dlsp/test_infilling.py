@@ -10,9 +10,9 @@ import pytest
 from msgspec import structs
 
 from dlsp.documents import Change, Point, Span, opened
+from dlsp.holes.last import LastFilling
 from dlsp.holes.openings import Filled, Filling, Opening, of_markers, of_selection, rendered
 from dlsp.infilling import Task, fill, sentence, settled, still_true
-from dlsp.infilling.last import LastFilling
 from dlsp.infilling.refit import refit, without_end
 from dlsp.infilling.task import openings_of, reason_of
 from dlsp.notebooks import Cell
@@ -400,7 +400,6 @@ async def test_texts_that_were_cut_short_are_written_again_or_it_is_said(session
 
 
 CALL = "def f(first, second):\n    result = compute(\n        first,\n        second third,\n    )\n    return result\n"
-DIAGNOSED = "def f(a):\n    foo(a,\n        b)\n    return 1\n"
 
 
 async def repaired(session: Session, language: str, text: str, line: int, said: Any, columns: tuple[int, int] = (0, 0)) -> str:
@@ -408,8 +407,7 @@ async def repaired(session: Session, language: str, text: str, line: int, said: 
     uri = f"{URI}.{language}"
     session.open(uri, 1, language, text)
     scripted(session, lambda request: fills(said) if isinstance(said, str) else said)
-    first, last = columns
-    filling = await fill(session, Task(uri=uri, kind="repair", spans=(Span(Point(line, first), Point(line, last)),)))
+    filling = await fill(session, Task(uri=uri, kind="repair", spans=(Span(Point(line, columns[0]), Point(line, columns[1])),)))
     if not filling.holes:
         return filling.message
     return rendered(filling.basis, [Opening(span=hole.span) for hole in filling.holes], [hole.text for hole in filling.holes])[0].text
@@ -421,7 +419,7 @@ async def repaired(session: Session, language: str, text: str, line: int, said: 
         pytest.param("python", CALL, 3, (0, 0), id="call"),
         pytest.param("python", "d = {\n    'a': [1, 2, 3},\n    'b': [4],\n}\n", 1, (0, 0), id="dict"),
         pytest.param("javascript", "const o = {\n  a: 1,\n  b 2,\n  c: 3,\n};\n", 2, (0, 0), id="object"),
-        pytest.param("python", DIAGNOSED, 1, (4, 7), id="right already"),
+        pytest.param("python", "def f(a):\n    foo(a,\n        b)\n    return 1\n", 1, (4, 7), id="right already"),
         pytest.param("csharp", "void M(int x) {\n    if (nobody > 0) {\n        Run(x);\n    }\n}\n", 1, (8, 14), id="no grammar"),
         pytest.param("python", "x =\ny = 2\n", 0, (0, 0), id="next line"),
     ],
@@ -475,3 +473,28 @@ async def test_nothing_is_left_open_whether_or_not_something_else_is_wrong(
     assert (await fill(session, task)).reason == "syntax"
     scripted(session, lambda request: fills("other(2)"))
     assert [hole.text for hole in (await fill(session, task)).holes] == ["other(2)"]
+
+
+async def test_a_line_that_a_range_only_touches_is_none_of_its(session: Session) -> None:
+    text = "a = 1\nb = foo(2)\nlimit = 100\n"
+    session.open(URI, 1, "python", text)
+    backend = scripted(session, lambda request: fills("b = bar(2)"))
+    filling = await fill(session, Task(uri=URI, kind="repair", spans=(Span(Point(1, 0), Point(2, 0)),)))
+    assert backend.requests[0].holes[0].draft == "b = foo(2)"
+    assert [(hole.span, hole.text) for hole in filling.holes] == [(Span(Point(1, 0), Point(1, 10)), "b = bar(2)")]
+
+
+async def test_ranges_that_touch_are_one_hole(session: Session) -> None:
+    session.open(URI, 1, "python", "abcdef = 1\n")
+    scripted(session, lambda request: fills("Q"))
+    spans = (Span(Point(0, 0), Point(0, 3)), Span(Point(0, 3), Point(0, 6)))
+    (hole,) = (await fill(session, Task(uri=URI, kind="holes", spans=spans))).holes
+    assert hole.span == Span(Point(0, 0), Point(0, 6))
+
+
+async def test_a_refined_text_ends_where_its_draft_did(session: Session) -> None:
+    session.open(URI, 1, "python", "def f(a):\n    b = a\n    return b\nx = 1\n")
+    scripted(session, lambda request: fills("c = a\n    return c\n"))
+    task = Task(uri=URI, kind="refine", noise=0.7, spans=(Span(Point(1, 4), Point(2, 12)),))
+    (hole,) = (await fill(session, task)).holes
+    assert hole.text == "c = a\n    return c"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 from typing import Any
 
@@ -260,3 +261,48 @@ async def test_a_document_that_was_closed_and_opened_again_gets_an_edit_of_its_o
         assert again["data"] == action["data"]
         await client.ask("codeAction/resolve", again)
         assert [request.suffix for request in client.backend.requests] == ["\n", "\nc\n"]
+
+
+async def test_after_an_action_another_text_means_what_it_filled() -> None:
+    text = "first = 1\nsecond = 2\n"
+    async with filling_client("value_0", text, capabilities=capabilities(True, False, True)) as client:
+        assert (await client.run_command("dlsp.infill", ranges=[client.selection("1")]))["applied"]
+        (action,) = await offered(client, "2", only=["refactor.rewrite.dlsp.infill"])
+        client.backend.script = lambda request: fills("value_2")
+        client.put((await client.ask("codeAction/resolve", action))["edit"])
+        client.backend.script = lambda request: fills("value_3")
+        assert (await client.run_command("dlsp.reroll"))["applied"]
+        assert client.editor.text == "first = value_0\nsecond = value_3\n"
+
+
+async def test_an_action_that_fills_only_some_holes_says_so() -> None:
+    async with filling_client("", "def f(a):\n    ...\n\n\ndef g(a):\n    ...\n", capabilities=capabilities(True, False, True)) as client:
+        client.backend.script = lambda request: fills(*("return a" if "def g" not in request.prefix else "(" for _ in request.holes))
+        (action,) = await offered(client, "", only=["refactor.rewrite.dlsp.infillHoles"])
+        resolved = await client.ask("codeAction/resolve", action)
+        filled = json.dumps(resolved["edit"]).count("return a")
+        assert filled >= 1
+        assert len(client.shown) == (1 if filled < 2 else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "severity", "count"),
+    [
+        ("x = foo(1\n\n", ((2, 0), (2, 0)), 1, 1),
+        ("x = foo(1\n\n", ((2, 0), (2, 0)), 2, 0),
+        ("x = 1\n    \ny = 2\n", ((1, 0), (1, 4)), 2, 0),
+        ("\n\n", ((0, 0), (0, 0)), 1, 0),
+    ],
+)
+async def test_what_is_reported_behind_the_last_line_is_repaired_in_it(
+    text: str, at: tuple[tuple[int, int], tuple[int, int]], severity: int, count: int
+) -> None:
+    first, last = ({"line": line, "character": character} for line, character in at)
+    diagnostic = {"range": {"start": first, "end": last}, "severity": severity, "message": "')' expected"}
+    async with filling_client("x = foo(1)", text, capabilities=capabilities(True, False, True)) as client:
+        actions = await offered(client, "", diagnostics=[diagnostic], only=["quickfix"])
+        assert len(actions) == count
+        for action in actions:
+            client.put((await client.ask("codeAction/resolve", action))["edit"])
+            assert client.editor.text.startswith("x = foo(1)\n")
+            await client.ask("dlsp/status")
