@@ -232,7 +232,10 @@ def _log() -> Check:
     theirs = next((there for there in (folder, path) if os.path.exists(there) and not os.access(there, os.W_OK)), None)
     if theirs or not folder.is_dir():
         detail = f"{theirs or folder} cannot be written: the log goes to the editor's messages, the engine's to the runtime folder"
-        fix = f"Make it a folder of yours; where it is root's, after one `sudo dlsp`: `sudo chown -R $USER {folder}`."
+        fix = f"Make {path.parent} a folder that you can write."
+        # No advice to take over a folder that is not dlsp's own.
+        if "dlsp" in (folder.name, folder.parent.name):
+            fix = f"Make it a folder of yours; where it is root's, after one `sudo dlsp`: `sudo chown -R $USER {folder}`."
         return Check(name="log", state="warn", detail=detail, fix=fix)
     if not path.exists():
         return Check(name="log", state="pass", detail=f"{path} (nothing yet)")

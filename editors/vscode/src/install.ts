@@ -59,7 +59,7 @@ async function choosePath(): Promise<boolean> {
   return known;
 }
 
-/** Whether what was just installed will be looked for: where the setting names another program, the user is asked which one counts. */
+/** Whether to look anew for what was just installed: where the setting names a program, the user is asked which one counts. */
 async function willBeFound(): Promise<boolean> {
   const named = own('serverPath');
   if (!named) {
@@ -68,7 +68,8 @@ async function willBeFound(): Promise<boolean> {
   const use = 'Use the Installed One';
   const message = `dlsp is installed, but the setting dlsp.serverPath names ${named}, which goes first.`;
   if ((await vscode.window.showInformationMessage(message, use)) !== use) {
-    return false;
+    // It may be the one that was installed again.
+    return true;
   }
   await keep('serverPath', undefined);
   // A setting that changes starts the server by itself.
